@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find the files that come with the package, however it was installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE_FOLDER = Path(__file__).resolve().parent
+PACKAGE_NAME = PACKAGE_FOLDER.name
+
+
+def package_file(name: str) -> Path:
+    """
+    Return the path of a file that the package ships.
+
+    `samples/...` and `weights/...` lie inside the Python package. `config/...`, `launch/...` and
+    `package.xml` lie beside it in a source tree, and in `share/adabins_ros` of the prefix that
+    holds it once installed: pip's environment, its user folder, or colcon's install space. So
+    no environment variable of ROS is needed to find them.
+
+    Parameters
+    ----------
+    name : str
+        Path in the package, with forward slashes: 'config/fastdds.xml'.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is in none of these places.
+
+    """
+    candidates = list(_candidates(name))
+    for path in candidates:
+        if path.exists():
+            return path
+    places = ', '.join(str(path) for path in candidates)
+    raise FileNotFoundError(
+        f'{name} of the package {PACKAGE_NAME} is missing (looked for {places}); '
+        'install the package again'
+    )
+
+
+def _candidates(name: str) -> Iterator[Path]:
+    yield PACKAGE_FOLDER / name
+    if (PACKAGE_FOLDER.parent / 'package.xml').is_file():
+        yield PACKAGE_FOLDER.parent / name
+    for prefix in PACKAGE_FOLDER.parents:
+        share = prefix / 'share' / PACKAGE_NAME
+        if share.is_dir():
+            yield share / name
