@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `data` of a message as a numpy array and back, without needless copies."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import MessageError
+
+# OpenCV's remap and warps stop at 32767; a wider picture is a damaged header, not a camera.
+MAX_SIDE = 32766
+MAX_PIXELS = 1 << 27
+_ARRAY_TYPECODES = {'u1': 'B', 'i1': 'b', 'u2': 'H', 'i2': 'h', 'f4': 'f'}
+
+
+def data_bytes(data: Any) -> NDArray[np.uint8]:
+    """
+    Return a message's data as a flat uint8 array.
+
+    Parameters
+    ----------
+    data : array.array, bytes, memoryview, numpy.ndarray or sequence of int
+        All but a list (and a strided array) are viewed, not copied.
+
+    Raises
+    ------
+    MessageError
+        Cause 'data': not bytes.
+
+    """
+    try:
+        if isinstance(data, np.ndarray):
+            return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        if isinstance(data, (list, tuple)):
+            return np.frombuffer(bytes(data), np.uint8)
+        return np.frombuffer(memoryview(data).cast('B'), np.uint8)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise MessageError(
+            'data', f'data is a {type(data).__name__} that does not hold bytes: {error}'
+        ) from None
+
+
+def check_size(width: int, height: int, what: str) -> None:
+    """
+    Refuse sizes that no camera has.
+
+    Raises
+    ------
+    MessageError
+        Cause 'zero size' or 'absurd size'.
+
+    """
+    if width <= 0 or height <= 0:
+        raise MessageError('zero size', f'{what} is {width}x{height}: it has no pixels')
+    if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
+        raise MessageError(
+            'absurd size',
+            f'{what} claims {width}x{height} pixels; accepted are {MAX_SIDE} a side and '
+            f'{MAX_PIXELS // 1_000_000} million in all: its header is damaged',
+        )
+
+
+def ros_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return fields so that rclpy's messages take them at once.
+
+    A flat numpy array becomes an `array.array` (one memcpy), float64 a list, which the fixed
+    arrays of CameraInfo want. rclpy walks through a numpy array value by value: 80 ms for a
+    640x480 colour image where this takes 1 ms. rosbags' messages take the numpy arrays as they
+    are.
+    """
+    converted = dict(fields)
+    for name, value in fields.items():
+        if isinstance(value, np.ndarray) and value.dtype == np.float64:
+            converted[name] = value.tolist()
+        elif isinstance(value, np.ndarray):
+            typed = array.array(_ARRAY_TYPECODES[value.dtype.str[1:]])
+            typed.frombytes(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+            converted[name] = typed
+    return converted

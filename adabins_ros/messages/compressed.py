@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sensor_msgs/CompressedImage of colour cameras, as image_transport's `compressed` writes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .buffers import check_size, data_bytes
+from .errors import MessageError
+from .images import RGB_ENCODINGS, to_rgb
+from .still_pictures import decode_picture, encode_picture, picture_kind
+
+_PICTURE_FORMATS = ('jpeg', 'jpg', 'png', 'tif', 'bmp', 'webp')
+
+
+def decode_compressed_rgb(message: Any) -> NDArray[np.uint8]:
+    """
+    Return the RGB picture of a sensor_msgs/CompressedImage.
+
+    The codec is told by the data itself; `format` tells the colour order. A plain 'jpeg' or 'png'
+    and '<encoding>; jpeg compressed bgr8' hold a picture that any viewer shows rightly.
+    '<encoding>; jpeg compressed rgb8' holds one with red and blue exchanged. 'bayer_*; png
+    compressed' holds the raw pattern. Pictures are not turned by their EXIF orientation.
+
+    Parameters
+    ----------
+    message : sensor_msgs.msg.CompressedImage
+        Of rclpy or of rosbags.
+
+    Returns
+    -------
+    (H, W, 3) uint8
+
+    Raises
+    ------
+    MessageError
+        Causes 'format', 'corrupt', 'short data', 'zero size', 'absurd size', 'data'.
+
+    """
+    text = str(message.format)
+    if 'compressedDepth' in text:
+        raise MessageError(
+            'format', f'format {text!r} is a depth image; choose the colour topic of the camera'
+        )
+    data = data_bytes(message.data)
+    if not data.size:
+        raise MessageError('short data', f'compressed image of format {text!r} has no data')
+    if picture_kind(data) is None and not any(name in text.lower() for name in _PICTURE_FORMATS):
+        raise MessageError(
+            'format',
+            f'compressed image of format {text!r} is neither JPEG nor PNG; a video stream needs '
+            '`ros2 run image_transport republish` in front',
+        )
+    return _picture_to_rgb(decode_picture(data), text)
+
+
+def _picture_to_rgb(picture: NDArray[Any], text: str) -> NDArray[np.uint8]:
+    encoding, _, compression = text.partition(';')
+    encoding = encoding.strip()
+    bits = '16' if picture.dtype == np.uint16 else '8'
+    if picture.dtype not in (np.uint8, np.uint16):
+        raise MessageError('format', f'format {text!r} holds {picture.dtype} values, no colours')
+    if picture.ndim == 2 or picture.shape[2] == 1:
+        if (
+            encoding.startswith('bayer_')
+            and encoding in RGB_ENCODINGS
+            and 'compressed mono' not in compression
+        ):
+            return to_rgb(picture, encoding.rstrip('168') + bits)
+        return to_rgb(picture, 'mono' + bits)
+    channels = ('rgb' if 'compressed rgb' in compression else 'bgr') + (
+        'a' if picture.shape[2] == 4 else ''
+    )
+    return to_rgb(picture, channels + bits)
+
+
+def compressed_rgb_fields(
+    rgb: NDArray[np.uint8],
+    format: str = 'jpeg',  # noqa: A002
+    quality: int = 95,
+) -> dict[str, Any]:
+    """
+    Return the fields of a sensor_msgs/CompressedImage, without its header.
+
+    Parameters
+    ----------
+    rgb : numpy.ndarray
+        (H, W, 3) uint8.
+    format : str
+        'jpeg' or 'png'.
+    quality : int
+        Of the JPEG, 1 to 100; for 'png' the compression level is OpenCV's own.
+
+    Returns
+    -------
+    dict
+        format (as image_transport writes it) and data (flat uint8).
+
+    Raises
+    ------
+    MessageError
+        Cause 'encoding' or 'format'.
+
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise MessageError(
+            'encoding', f'needs an (H, W, 3) uint8 picture, not {rgb.shape} {rgb.dtype}'
+        )
+    check_size(rgb.shape[1], rgb.shape[0], 'picture')
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    if format == 'jpeg':
+        data = encode_picture(bgr, '.jpg', cv2.IMWRITE_JPEG_QUALITY, quality)
+    elif format == 'png':
+        data = encode_picture(bgr, '.png')
+    else:
+        raise MessageError('format', f"format {format!r} is neither 'jpeg' nor 'png'")
+    return {'format': f'rgb8; {format} compressed bgr8', 'data': data}
