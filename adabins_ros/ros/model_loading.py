@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node's parameters as a loaded model, and what to say when that fails."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from adabins_ros.ros.parameters import DepthNodeSettings
+
+if TYPE_CHECKING:
+    from adabins_ros.inference.predictor import DepthPredictor
+
+
+def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
+    """
+    Load the model that the parameters name.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be used.
+    MemoryError, RuntimeError
+        If it does not fit into memory; see `out_of_memory`.
+
+    """
+    # Not at the top: torch takes seconds to import, and until then no signal would be heard.
+    from adabins_ros import DepthPredictor
+
+    return DepthPredictor.from_pretrained(
+        settings.model,
+        depth_range=settings.depth_range if any(settings.depth_range) else None,
+        device=settings.device,
+        precision=settings.precision,
+        engine=settings.engine,
+        flip_average=settings.flip_average,
+        inference_size=settings.inference_size if any(settings.inference_size) else None,
+        pixel_budget=settings.pixel_budget or None,
+    )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory, the computer's or the GPU's, did not suffice."""
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == 'OutOfMemoryError'
+        or (isinstance(error, RuntimeError) and 'allocate memory' in text)
+        or (isinstance(error, RuntimeError) and 'out of memory' in text)
+    )
+
+
+def free_cached_memory() -> None:
+    """Give the GPU memory that torch keeps for later use back to the device."""
+    torch = sys.modules.get('torch')
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

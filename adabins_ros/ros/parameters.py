@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The depth node's parameters: one typed table from which ROS's declarations are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+PRODUCTS = ('image', 'image_raw', 'std', 'color', 'points', 'bin_centers')
+LONGEST_DEPTH_M = 1000.0
+
+
+class ParameterError(ValueError):
+    """A parameter's value can't be used; the text names it, the value and what is allowed."""
+
+
+def _parameter(
+    default: Any,
+    description: str,
+    *,
+    live: bool = True,
+    bounds: tuple[float, float] | None = None,
+    choices: tuple[str, ...] = (),
+    read_only: bool = False,
+) -> Any:
+    """Make one row of the table: a dataclass field that carries its ROS declaration."""
+    metadata = {
+        'description': description,
+        'live': live,
+        'bounds': bounds,
+        'choices': choices,
+        'read_only': read_only,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class DepthNodeSettings:
+    """
+    Hold one consistent set of the node's parameters; every field is a ROS parameter.
+
+    Those marked live apply from the next frame on. The others say what to load and where to
+    listen; they can be set while the node is unconfigured and apply when it is configured.
+    """
+
+    model: str = _parameter(
+        'adabins-lite',
+        'Preset (adabins-lite, adabins-nyu, adabins-kitti) or file (AdaBins_nyu.pt)',
+        live=False,
+    )
+    device: str = _parameter('auto', 'auto, cpu, cuda or cuda:N', live=False)
+    precision: str = _parameter(
+        'auto',
+        'Number format of the network',
+        live=False,
+        choices=('auto', 'float32', 'float16', 'bfloat16'),
+    )
+    engine: str = _parameter(
+        'auto',
+        'What runs the network',
+        live=False,
+        choices=('auto', 'torch', 'onnx', 'openvino'),
+    )
+    flip_average: bool = _parameter(
+        False,
+        'Average with the prediction of the mirrored image: better, half as fast',
+        live=False,
+    )
+    inference_size: tuple[int, int] = _parameter(
+        (0, 0), 'Height and width that the network sees, px; [0, 0]: chosen by itself', live=False
+    )
+    pixel_budget: int = _parameter(
+        0,
+        'Most pixels that the network sees; 0: as the model was trained',
+        live=False,
+        bounds=(0, 2**26),
+    )
+    depth_range: tuple[float, float] = _parameter(
+        (0.0, 0.0),
+        'Depth range of an official file whose name does not tell it, m; [0.0, 0.0]: of the model',
+        live=False,
+    )
+    image_transport: str = _parameter(
+        'raw',
+        'raw listens to image_raw, compressed to image_raw/compressed',
+        live=False,
+        choices=('raw', 'compressed'),
+    )
+    autostart: bool = _parameter(
+        True,
+        'Configure and activate when the node starts; false leaves that to ros2 lifecycle',
+        read_only=True,
+    )
+    rectify: bool = _parameter(
+        False, 'Remove the lens distortion that camera_info describes before inference'
+    )
+    focal_correction: bool = _parameter(
+        True, "Scale depth by the camera's focal length over that of training"
+    )
+    horizontal_fov_deg: float = _parameter(
+        0.0,
+        'Horizontal field of view that stands in for a missing or uncalibrated camera_info, '
+        'degrees; 0: none',
+        bounds=(0.0, 179.0),
+    )
+    min_depth: float = _parameter(
+        0.0,
+        "Nearer than this is -Inf in the depth image and no point, m; 0: the model's range",
+        bounds=(0.0, LONGEST_DEPTH_M),
+    )
+    max_depth: float = _parameter(
+        0.0,
+        "Farther than this is +Inf in the depth image and no point, m; 0: the model's range",
+        bounds=(0.0, LONGEST_DEPTH_M),
+    )
+    point_stride: int = _parameter(2, 'Points come from every n-th row and column', bounds=(1, 64))
+    max_std_ratio: float = _parameter(
+        0.0,
+        'Points whose standard deviation is more than this part of their depth are dropped; '
+        '0: none',
+        bounds=(0.0, 10.0),
+    )
+    edge_ratio: float = _parameter(
+        0.1,
+        'Points on a jump in depth of more than this part of it (flying pixels) are dropped; '
+        '0: none',
+        bounds=(0.0, 10.0),
+    )
+    color_max_depth: float = _parameter(
+        0.0,
+        'Depth at the far end of the colours in depth/color, m; 0: as max_depth',
+        bounds=(0.0, LONGEST_DEPTH_M),
+    )
+    publish_image: bool = _parameter(True, 'Publish depth/image')
+    publish_image_raw: bool = _parameter(True, 'Publish depth/image_raw')
+    publish_std: bool = _parameter(True, 'Publish depth/std')
+    publish_color: bool = _parameter(True, 'Publish depth/color')
+    publish_points: bool = _parameter(True, 'Publish points')
+    publish_bin_centers: bool = _parameter(True, 'Publish depth/bin_centers')
+
+    def publishes(self, product: str) -> bool:
+        """Tell whether a product (see `PRODUCTS`, or 'camera_info') is switched on."""
+        return bool(getattr(self, f'publish_{product}', True))
+
+    def check(self) -> None:
+        """Raise ParameterError where a value, or two together, can't be used."""
+        for row in fields(self):
+            value, choices = getattr(self, row.name), row.metadata['choices']
+            if choices and value not in choices:
+                raise ParameterError(
+                    f'{row.name} = {value!r}: allowed are {", ".join(map(repr, choices))}'
+                )
+        if self.min_depth and self.max_depth and self.min_depth >= self.max_depth:
+            raise ParameterError(
+                f'min_depth = {self.min_depth:g} m with max_depth = {self.max_depth:g} m: '
+                'min_depth must be the smaller one (0 stands for the range of the model)'
+            )
+        size = self.inference_size
+        if len(size) != 2 or not (all(n == 0 for n in size) or all(n >= 32 for n in size)):
+            raise ParameterError(
+                f'inference_size = {list(size)}: give [height, width] of at least 32 px each, '
+                'or [0, 0] to leave it to the node'
+            )
+        limits = self.depth_range
+        if len(limits) != 2 or not (all(m == 0 for m in limits) or 0 < limits[0] < limits[1]):
+            raise ParameterError(
+                f'depth_range = {list(limits)}: give [nearest, farthest] in metres, '
+                'both above 0, or [0.0, 0.0] for the range of the model'
+            )
+
+    def with_values(self, values: Mapping[str, Any]) -> DepthNodeSettings:
+        """Return a checked copy with some values changed; raise ParameterError if unusable."""
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(getattr(self, name), tuple) else value
+            for name, value in values.items()
+        }
+        changed = replace(self, **plain)
+        changed.check()
+        return changed
+
+
+ROWS = {row.name: row for row in fields(DepthNodeSettings)}
+
+
+class DepthNodeParameters:
+    """
+    Keep the node's parameters: declared with types and ranges, validated, live where sensible.
+
+    Parameters
+    ----------
+    node
+        Where they are declared.
+    is_configured
+        Whether the model is loaded: then what the model was loaded with can't be changed.
+
+    Raises
+    ------
+    ParameterError
+        If a value from the command line or a parameter file can't be used.
+
+    """
+
+    def __init__(self, node: Node, is_configured: Callable[[], bool]) -> None:
+        self._is_configured = is_configured
+        try:
+            values = {
+                name: node.declare_parameter(name, _declared(row.default), _descriptor(row)).value
+                for name, row in ROWS.items()
+            }
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            raise ParameterError(str(error)) from None
+        self.settings = DepthNodeSettings().with_values(values)
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def _on_set(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
+        """Accept a set of changes as a whole, or reject it with a reason."""
+        values = {parameter.name: parameter.value for parameter in parameters}
+        ours = {name: value for name, value in values.items() if name in ROWS}
+        if self._is_configured():
+            for name in ours:
+                if not ROWS[name].metadata['live']:
+                    return SetParametersResult(
+                        successful=False,
+                        reason=f'{name} = {ours[name]!r}: the model is loaded with '
+                        f'{name} = {getattr(self.settings, name)!r}; deactivate and clean up the '
+                        'node (ros2 lifecycle set), set it, then configure and activate again',
+                    )
+        try:
+            self.settings = self.settings.with_values(ours)
+        except ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+
+def _declared(default: Any) -> Any:
+    """Return a default as rclpy takes it: sequences as lists."""
+    return list(default) if isinstance(default, tuple) else default
+
+
+def _descriptor(row: Any) -> ParameterDescriptor:
+    """Describe one row of the table for `ros2 param describe` and rqt."""
+    descriptor = ParameterDescriptor(
+        description=row.metadata['description'], read_only=row.metadata['read_only']
+    )
+    if row.metadata['choices']:
+        descriptor.additional_constraints = 'one of ' + ', '.join(row.metadata['choices'])
+    elif not row.metadata['live']:
+        descriptor.additional_constraints = 'can be set while the node is unconfigured'
+    if row.metadata['bounds'] is None:
+        return descriptor
+    lowest, highest = row.metadata['bounds']
+    if isinstance(row.default, float):
+        limits = FloatingPointRange(from_value=lowest, to_value=highest, step=0.0)
+        descriptor.floating_point_range = [limits]
+    else:
+        limits = IntegerRange(from_value=lowest, to_value=highest, step=1)
+        descriptor.integer_range = [limits]
+    return descriptor

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A depth estimate as ROS messages: everything that the node publishes about a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TYPE_CHECKING
+
+from adabins_ros.geometry.back_projection import back_project
+from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.geometry.cloud import pack_cloud
+from adabins_ros.geometry.filtering import valid_points
+from adabins_ros.messages.buffers import ros_fields
+from adabins_ros.messages.camera_info import camera_info_fields
+from adabins_ros.messages.clouds import cloud_fields
+from adabins_ros.messages.images import image_fields
+from adabins_ros.ros.parameters import DepthNodeSettings
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiArrayLayout
+
+if TYPE_CHECKING:
+    from adabins_ros.inference.predictor import DepthEstimate
+
+FARTHEST_MM = 65535
+"""The largest depth that the encoding 16UC1 can say, millimetres."""
+
+
+@dataclass(frozen=True)
+class FrameProducts:
+    """
+    Make the messages of one frame; each method is named as its product in the parameters.
+
+    Attributes
+    ----------
+    header : std_msgs.msg.Header
+        Of the camera's image; every message carries it.
+    rgb : (H, W, 3) uint8
+        The image as the network saw it (rectified if that was asked for).
+    camera : PinholeCamera or None
+        Intrinsics of `rgb`; points need them.
+    estimate : DepthEstimate
+        Of `rgb`.
+    model_farthest : float
+        The farthest that the model can say of this camera, metres.
+    settings : DepthNodeSettings
+        The node's parameters.
+
+    """
+
+    header: Header
+    rgb: NDArray[np.uint8]
+    camera: PinholeCamera | None
+    estimate: DepthEstimate
+    model_farthest: float
+    settings: DepthNodeSettings
+
+    @cached_property
+    def _marked(self) -> NDArray[np.float32]:
+        return mark_range(self.estimate.depth, self.settings.min_depth, self._farthest)
+
+    @property
+    def _farthest(self) -> float:
+        # The predictor keeps to the model's range; 1 ulp of rounding must not put it outside.
+        return self.settings.max_depth or np.inf
+
+    def image(self) -> Image:
+        """Return depth in metres, 32FC1 (REP 117, 118)."""
+        return _image(self._marked, '32FC1', self.header)
+
+    def image_raw(self) -> Image:
+        """Return depth in millimetres, 16UC1 (REP 118)."""
+        return _image(millimetres(self._marked), '16UC1', self.header)
+
+    def std(self) -> Image:
+        """Return one standard deviation of depth in metres, 32FC1."""
+        return _image(self.estimate.std, '32FC1', self.header)
+
+    def color(self) -> Image:
+        """Return depth as colours, rgb8."""
+        settings = self.settings
+        farthest = settings.color_max_depth or settings.max_depth or self.model_farthest
+        return _image(depth_colors(self._marked, farthest), 'rgb8', self.header)
+
+    def bin_centers(self) -> Float32MultiArray:
+        """Return the centres of this frame's depth bins, metres; none for plain regression."""
+        count = len(self.estimate.bin_centers)
+        dimension = MultiArrayDimension(label='bin_centers', size=count, stride=count)
+        values = ros_fields({'data': self.estimate.bin_centers})
+        return Float32MultiArray(layout=MultiArrayLayout(dim=[dimension]), **values)
+
+    def points(self) -> PointCloud2:
+        """
+        Return the organised cloud in the camera's optical frame: x y z rgb std.
+
+        Every `point_stride`-th row and column; NaN where a gate of the parameters drops the point.
+        """
+        if self.camera is None:
+            raise ValueError('points need the intrinsics of the camera')
+        settings, stride = self.settings, self.settings.point_stride
+        depth, std = self.estimate.depth, self.estimate.std
+        valid = valid_points(
+            depth,
+            std,
+            min_depth=settings.min_depth,
+            max_depth=self._farthest,
+            max_std_ratio=settings.max_std_ratio,
+            edge_ratio=settings.edge_ratio,
+        )
+        cloud = pack_cloud(
+            back_project(depth, self.camera, stride),
+            self.rgb[::stride, ::stride],
+            std[::stride, ::stride],
+            valid[::stride, ::stride],
+        )
+        values = ros_fields(cloud_fields(cloud))
+        values['fields'] = [
+            PointField(name=name, offset=offset, datatype=datatype, count=count)
+            for name, offset, datatype, count in values['fields']
+        ]
+        return PointCloud2(header=self.header, **values)
+
+
+def camera_info_message(camera: PinholeCamera, header: Header) -> CameraInfo:
+    """Return intrinsics as sensor_msgs/CameraInfo."""
+    return CameraInfo(header=header, **ros_fields(camera_info_fields(camera)))
+
+
+def mark_range(depth: NDArray[np.float32], nearest: float, farthest: float) -> NDArray[np.float32]:
+    """
+    Mark what lies out of range as REP 117 says: -Inf too near, +Inf too far, NaN unknown.
+
+    Parameters
+    ----------
+    depth : (H, W) float32
+        Metres.
+    nearest, farthest : float
+        Depth that still counts as in range, metres.
+
+    """
+    marked = depth.copy()
+    marked[depth > farthest] = np.inf
+    marked[depth < nearest] = -np.inf
+    return marked
+
+
+def millimetres(marked: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """
+    Return depth in the encoding 16UC1 of REP 118.
+
+    Parameters
+    ----------
+    marked : (H, W) float32
+        Metres, NaN and infinities as in REP 117.
+
+    Returns
+    -------
+    (H, W) uint16
+        Millimetres, rounded; 0 for what is unknown or out of range; 65535 for what is farther
+        than the encoding can say (it is free at least up to there).
+
+    """
+    scaled = marked * np.float32(1000)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, 0, FARTHEST_MM, out=scaled)
+    scaled[~np.isfinite(marked)] = 0
+    return scaled.astype(np.uint16)
+
+
+def depth_colors(marked: NDArray[np.float32], farthest: float) -> NDArray[np.uint8]:
+    """
+    Return depth as colours for people: red near, blue at `farthest` metres, dark if unknown.
+
+    Parameters
+    ----------
+    marked : (H, W) float32
+        Metres, NaN and infinities as in REP 117.
+    farthest : float
+        Depth of the last colour, metres.
+
+    Returns
+    -------
+    (H, W, 3) uint8 RGB
+
+    """
+    levels = marked * np.float32(-254 / farthest)
+    levels += 255
+    np.clip(levels, 1, 255, out=levels)
+    levels[~np.isfinite(marked)] = 0
+    return cv2.applyColorMap(levels.astype(np.uint8), _COLORS)  # type: ignore[return-value]
+
+
+def _image(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
+    """Return an array as sensor_msgs/Image."""
+    return Image(header=header, **ros_fields(image_fields(pixels, encoding)))
+
+
+def _colors() -> NDArray[np.uint8]:
+    """Return the colours of 256 levels as RGB: 0 is unknown, then turbo from blue to red."""
+    levels = np.arange(256, dtype=np.uint8)[:, np.newaxis]
+    colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    colors[0] = 32
+    return colors  # type: ignore[return-value]
+
+
+_COLORS = _colors()

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps images from arriving, read off the ROS graph and said in plain language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import time
+
+from adabins_ros.ros.camera_source import CameraSource
+from rclpy.node import Node
+from rclpy.qos import qos_check_compatible, QoSCompatibility
+from rclpy.subscription import Subscription
+
+IMAGE_TYPES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
+CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
+SILENT_S = 3.0
+"""Longest time without an image before that is worth a word, seconds."""
+CALLS_BEFORE_LOG = 5
+"""How often a hint is repeated in diagnostics before it is logged, once."""
+
+
+def image_topic(base: str, image_transport: str) -> str:
+    """Return the topic of a transport, as image_transport names it."""
+    return base if image_transport == 'raw' else f'{base}/{image_transport}'
+
+
+class StreamHints:
+    """
+    Say why images, or their intrinsics, do not arrive; in the log too when it lasts.
+
+    Parameters
+    ----------
+    node
+        Asks the graph, and logs.
+    cameras
+        Knows what is wrong with the camera_info that arrives.
+
+    """
+
+    def __init__(self, node: Node, cameras: CameraSource) -> None:
+        self._node = node
+        self._cameras = cameras
+        self._images: Subscription | None = None
+        self._camera_info: Subscription | None = None
+        self._image_transport = 'raw'
+        self._watched_s = 0.0
+        self._seen: dict[str, int] = {}
+
+    def watch(self, images: Subscription, camera_info: Subscription, image_transport: str) -> None:
+        """Look after two subscriptions from now on."""
+        self._images, self._camera_info = images, camera_info
+        self._image_transport = image_transport
+        self._watched_s = time.monotonic()
+        self._seen = {}
+
+    def forget(self) -> None:
+        """Look after nothing."""
+        self._images = self._camera_info = None
+
+    def hints(self, horizontal_fov_deg: float, received_s: float | None) -> list[str]:
+        """
+        Return one sentence per obstacle, each with its way out; call it regularly.
+
+        Parameters
+        ----------
+        horizontal_fov_deg
+            The parameter; above 0 nobody needs camera_info.
+        received_s
+            When the last image arrived, `time.monotonic` seconds, or None.
+
+        """
+        if self._images is None or self._camera_info is None:
+            return []
+        silent_s = time.monotonic() - max(received_s or 0.0, self._watched_s)
+        hints = self._image_hints(silent_s)
+        if not horizontal_fov_deg:
+            hints += self._camera_info_hints(silent_s)
+        self._seen = {hint: self._seen.get(hint, 0) + 1 for hint in hints}
+        for hint, count in self._seen.items():
+            if count == CALLS_BEFORE_LOG:
+                self._node.get_logger().warning(hint)
+        return hints
+
+    def _image_hints(self, silent_s: float) -> list[str]:
+        """Say why no image arrives."""
+        assert self._images is not None
+        topic, transport = self._images.topic_name, self._image_transport
+        if self._node.count_publishers(topic):
+            mismatches = list(self._mismatches(self._images, IMAGE_TYPES[transport]))
+            if not mismatches and silent_s > SILENT_S:
+                return [
+                    f'{topic} is published but no image has arrived for {silent_s:.0f} s: is the '
+                    'camera running? Fast DDS loses large images at its default settings: set '
+                    'FASTDDS_DEFAULT_PROFILES_FILE to the fastdds.xml of this package for all '
+                    'processes'
+                ]
+            return mismatches
+        other = 'compressed' if transport == 'raw' else 'raw'
+        other_topic = image_topic(topic.removesuffix('/compressed'), other)
+        if other_topic != topic and self._node.count_publishers(other_topic):
+            return [
+                f'nothing publishes on {topic}, but {other_topic} is published: set the parameter '
+                f"image_transport to '{other}'"
+            ]
+        elsewhere = self._elsewhere(IMAGE_TYPES[transport])
+        return [f'nothing publishes on {topic}: start the camera or remap image_raw{elsewhere}']
+
+    def _camera_info_hints(self, silent_s: float) -> list[str]:
+        """Say why intrinsics are missing."""
+        assert self._camera_info is not None
+        topic = self._camera_info.topic_name
+        if self._node.count_publishers(topic):
+            mismatches = list(self._mismatches(self._camera_info, CAMERA_INFO_TYPE))
+            problem = self._cameras.problem
+            return mismatches or ([problem] if problem and silent_s < SILENT_S else [])
+        return [
+            f'no camera_info: nothing publishes on {topic}, so there are no points and depth is '
+            "not corrected for this camera's focal length; remap camera_info, or set the "
+            f'parameter horizontal_fov_deg{self._elsewhere(CAMERA_INFO_TYPE)}'
+        ]
+
+    def _mismatches(self, subscription: Subscription, wanted_type: str) -> Iterator[str]:
+        """Say which publishers of a topic can't be heard: another type, or incompatible QoS."""
+        topic = subscription.topic_name
+        for publisher in self._node.get_publishers_info_by_topic(topic):
+            name = f'{publisher.node_namespace.rstrip("/")}/{publisher.node_name}'
+            if publisher.topic_type != wanted_type:
+                yield (
+                    f'{name} publishes {publisher.topic_type} on {topic}, {wanted_type} is '
+                    'expected: remap to another topic'
+                )
+                continue
+            compatibility, reason = qos_check_compatible(
+                publisher.qos_profile, subscription.qos_profile
+            )
+            if compatibility == QoSCompatibility.ERROR:
+                yield (
+                    f'{name} publishes {topic} with a QoS that does not match '
+                    f'({reason.strip(" ;")}): start this node with the parameter '
+                    f'qos_overrides.{topic}.subscription.reliability at best_effort, or change '
+                    'the publisher'
+                )
+
+    def _elsewhere(self, type_name: str) -> str:
+        """Name up to three topics of a type that others publish."""
+        own = (self._node.get_name(), self._node.get_namespace())
+        topics = [
+            topic
+            for topic, types in self._node.get_topic_names_and_types()
+            if type_name in types
+            and any(
+                (publisher.node_name, publisher.node_namespace) != own
+                for publisher in self._node.get_publishers_info_by_topic(topic)
+            )
+        ]
+        return f' (published are {", ".join(topics[:3])})' if topics else ''
