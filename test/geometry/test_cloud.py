@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A packed cloud holds what PointCloud2's readers expect, byte by byte."""
+
+from __future__ import annotations
+
+import struct
+
+from adabins_ros.geometry.cloud import CLOUD_DTYPE, pack_cloud
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+import numpy as np
+import pytest
+
+
+def make_fields(height: int, width: int) -> dict[str, np.ndarray]:
+    """Return random points, colours, uncertainties and validity."""
+    random = np.random.default_rng(height * width)
+    return {
+        'points': random.uniform(-5, 5, (height, width, 3)).astype(np.float32),
+        'rgb': random.integers(0, 256, (height, width, 3), np.uint8),
+        'std': random.uniform(0, 1, (height, width)).astype(np.float32),
+        'valid': random.uniform(size=(height, width)) < 0.7,
+    }
+
+
+def test_a_point_is_twenty_bytes_of_five_floats():
+    assert CLOUD_DTYPE.itemsize == 20
+    assert CLOUD_DTYPE.names == ('x', 'y', 'z', 'rgb', 'std')
+    assert [CLOUD_DTYPE.fields[name][1] for name in CLOUD_DTYPE.names] == [0, 4, 8, 12, 16]
+
+
+def test_the_bytes_of_one_point():
+    cloud = pack_cloud(
+        np.array([[[1.5, -2, 3]]], np.float32),
+        np.array([[[0x12, 0x34, 0x56]]], np.uint8),
+        np.array([[0.25]], np.float32),
+        np.array([[True]]),
+    )
+    assert cloud.tobytes() == struct.pack('<fffIf', 1.5, -2, 3, 0x123456, 0.25)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (3, 5), (64, 8), (65, 7), (130, 40)])
+def test_every_field_arrives_at_every_point(size):
+    fields = make_fields(*size)
+    cloud = pack_cloud(**fields)
+    valid = fields['valid']
+    assert cloud.shape == size
+    assert cloud.dtype == CLOUD_DTYPE
+    for axis, name in enumerate('xyz'):
+        np.testing.assert_array_equal(cloud[name][valid], fields['points'][..., axis][valid])
+        assert np.isnan(cloud[name][~valid]).all()
+    np.testing.assert_array_equal(cloud['std'], fields['std'])
+    red, green, blue = np.moveaxis(fields['rgb'].astype(np.uint32), -1, 0)
+    np.testing.assert_array_equal(
+        np.ascontiguousarray(cloud['rgb']).view(np.uint32), red << 16 | green << 8 | blue
+    )
+
+
+@given(arrays(np.float32, (4, 3, 3), elements=st.floats(width=32)))
+def test_no_number_survives_where_a_point_is_not_valid(points):
+    fields = make_fields(4, 3) | {'points': points, 'valid': np.zeros((4, 3), bool)}
+    cloud = pack_cloud(**fields)
+    assert all(np.isnan(cloud[name]).all() for name in 'xyz')
+
+
+@given(arrays(np.float32, (4, 3, 3), elements=st.floats(width=32)))
+def test_valid_points_keep_their_bits(points):
+    cloud = pack_cloud(**make_fields(4, 3) | {'points': points, 'valid': np.ones((4, 3), bool)})
+    for axis, name in enumerate('xyz'):
+        assert cloud[name].tobytes() == points[..., axis].tobytes()
+
+
+def test_strided_and_read_only_inputs_are_packed_too():
+    fields = make_fields(120, 90)
+    for array in fields.values():
+        array.flags.writeable = False
+    thinned = {name: array[::3, ::2] for name, array in fields.items()}
+    copied = {name: array.copy() for name, array in thinned.items()}
+    assert pack_cloud(**thinned).tobytes() == pack_cloud(**copied).tobytes()
+
+
+def test_memory_of_an_earlier_frame_is_used_again():
+    out = np.zeros((70, 40), CLOUD_DTYPE)
+    fields = make_fields(70, 40)
+    assert pack_cloud(**fields, out=out) is out
+    assert out.tobytes() == pack_cloud(**fields).tobytes()
+
+
+@pytest.mark.parametrize(
+    ('name', 'array'),
+    [
+        ('points', np.zeros((4, 3, 2), np.float32)),
+        ('rgb', np.zeros((8, 6, 3), np.uint8)),
+        ('rgb', np.zeros((4, 3, 3), np.float32)),
+        ('std', np.zeros((3, 4), np.float32)),
+        ('valid', np.zeros((4, 3), np.uint8)),
+        ('out', np.zeros((4, 4), CLOUD_DTYPE)),
+    ],
+)
+def test_a_field_of_the_wrong_form_is_named(name, array):
+    with pytest.raises(ValueError, match=f'{name} is '):
+        pack_cloud(**make_fields(4, 3) | {name: array})
+
+
+def test_memory_with_gaps_is_refused():
+    with pytest.raises(ValueError, match='not C-contiguous'):
+        pack_cloud(**make_fields(4, 3), out=np.zeros((4, 6), CLOUD_DTYPE)[:, ::2])
