@@ -119,8 +119,9 @@ def _check_png(data: bytes) -> None:
         end = position + 12 + length
         if end > len(data):
             break
-        (checksum,) = struct.unpack_from('>I', data, end - 4)
-        if zlib.crc32(view[position + 4 : end - 4]) != checksum:
+        named, summed = position + 4, end - 4
+        (checksum,) = struct.unpack_from('>I', data, summed)
+        if zlib.crc32(view[named:summed]) != checksum:
             raise MessageError('corrupt', f'PNG has a wrong checksum at byte {position}')
         if position == len(_PNG):
             if name != b'IHDR' or length < 8:

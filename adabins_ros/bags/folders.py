@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RGB-D folders: rgb/, depth/, camera.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+import re
+from typing import Any
+
+from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.messages import MessageError
+from adabins_ros.messages.images import to_rgb
+from adabins_ros.messages.still_pictures import decode_picture
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import RecordingError
+
+DEFAULT_RATE_HZ = 10.0
+# Where file names hold no times a recording starts here (2023-11-14 22:13:20 UTC): the same
+# folder gives the same recording, and no stamp is 0, which means "not set".
+_START_NS = 1_700_000_000_000_000_000
+_EARLIEST_S = 1e8
+_SUFFIXES = ('.png', '.jpg', '.jpeg')
+
+
+@dataclass(frozen=True)
+class FolderFrame:
+    """
+    One frame of a folder.
+
+    Attributes
+    ----------
+    stem : str
+        The file's name without suffix.
+    colour, depth : Path
+    camera : PinholeCamera
+    stamp_ns : int
+
+    """
+
+    stem: str
+    colour: Path
+    depth: Path
+    camera: PinholeCamera
+    stamp_ns: int
+
+
+class RgbdFolder:
+    """
+    A folder of RGB-D frames.
+
+    `rgb/STEM.(jpg|png)` and `depth/STEM.png` (uint16, 0 unknown) make a frame. `camera.json` holds
+    fx, fy, cx, cy, width, height (px, integer pixel centres), optionally depth_units_per_metre
+    (default 1000) and fps; `cameras.json` holds the same by stem. A file name that is a time in
+    seconds since 1970 is the stamp; otherwise frames follow each other at `fps`, or at 10 Hz.
+
+    Parameters
+    ----------
+    path : path
+    rate_hz : float, optional
+        Let frames follow each other at this rate, whatever the folder says.
+
+    Attributes
+    ----------
+    frames : list of FolderFrame
+        In the order of their names.
+    depth_units_per_metre : float
+
+    Raises
+    ------
+    RecordingError
+        What is missing or wrong, by file.
+
+    """
+
+    def __init__(self, path: str | os.PathLike[str], rate_hz: float | None = None) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise RecordingError(f'{self.path} is no folder; expected rgb/, depth/, camera.json')
+        if rate_hz is not None and not 0 < rate_hz < 1e6:
+            raise RecordingError(f'the rate must be positive, not {rate_hz:g} Hz')
+        colour, depth = self._files('rgb'), self._files('depth')
+        stems = sorted(colour.keys() & depth.keys(), key=_natural)
+        if not stems:
+            raise RecordingError(
+                f'{self.path} has no frame: {len(colour)} pictures in rgb/ and {len(depth)} in '
+                'depth/ have no name in common'
+            )
+        cameras = self._cameras(stems)
+        stamps = self._stamps(stems, rate_hz)
+        self.frames = [
+            FolderFrame(stem, colour[stem], depth[stem], cameras[stem], stamp)
+            for stem, stamp in zip(stems, stamps, strict=True)
+        ]
+
+    def colour(self, frame: FolderFrame) -> NDArray[np.uint8]:
+        """Return the (H, W, 3) uint8 RGB picture of a frame; raises RecordingError."""
+        picture = _read_picture(frame.colour, frame.camera)
+        if picture.dtype != np.uint8:
+            raise RecordingError(f'{frame.colour} is {picture.dtype}, not an 8-bit picture')
+        if picture.ndim == 2:
+            return to_rgb(picture, 'mono8')
+        return to_rgb(picture, 'bgra8' if picture.shape[2] == 4 else 'bgr8')
+
+    def depth_mm(self, frame: FolderFrame) -> NDArray[np.uint16]:
+        """
+        Return the (H, W) uint16 depth of a frame in millimetres; raises RecordingError.
+
+        0 where unknown or beyond 65.535 m.
+        """
+        picture = _read_picture(frame.depth, frame.camera)
+        if picture.ndim != 2 or picture.dtype != np.uint16:
+            raise RecordingError(f'{frame.depth} is {picture.dtype} {picture.shape}, not uint16')
+        if self.depth_units_per_metre == 1000:
+            return picture
+        millimetres = np.rint(picture * (1000 / self.depth_units_per_metre))
+        return np.where(millimetres > 65535, 0, millimetres).astype(np.uint16)
+
+    def _files(self, name: str) -> dict[str, Path]:
+        folder = self.path / name
+        if not folder.is_dir():
+            raise RecordingError(f'{self.path} has no folder {name}/')
+        return {file.stem: file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES}
+
+    def _cameras(self, stems: list[str]) -> dict[str, PinholeCamera]:
+        single, by_stem = self.path / 'camera.json', self.path / 'cameras.json'
+        file = single if single.is_file() else by_stem
+        if not file.is_file():
+            raise RecordingError(f'{self.path} has neither camera.json nor cameras.json')
+        try:
+            found = json.loads(file.read_text(encoding='utf-8'))
+        except (OSError, ValueError) as error:
+            raise RecordingError(f'{file} can not be read: {error}') from None
+        if not isinstance(found, dict):
+            raise RecordingError(f'{file} holds a {type(found).__name__}, not an object')
+        self._settings = found if file == single else {}
+        self.depth_units_per_metre = self._setting('depth_units_per_metre', 1000.0)
+        if file == single:
+            return dict.fromkeys(stems, _camera(file, found))
+        missing = [stem for stem in stems if stem not in found]
+        if missing:
+            raise RecordingError(f'{file} has no camera for frame {missing[0]}')
+        return {stem: _camera(file, found[stem]) for stem in stems}
+
+    def _setting(self, name: str, default: float) -> float:
+        value = self._settings.get(name, default)
+        if not isinstance(value, (int, float)) or not 0 < value < 1e6:
+            raise RecordingError(f'{self.path / "camera.json"} has {name} = {value!r}')
+        return float(value)
+
+    def _stamps(self, stems: list[str], rate_hz: float | None) -> list[int]:
+        seconds = [stem for stem in stems if re.fullmatch(r'\d+\.\d+', stem)]
+        if rate_hz is None and len(seconds) == len(stems) and float(stems[0]) > _EARLIEST_S:
+            return [_nanoseconds(stem) for stem in stems]
+        rate_hz = rate_hz or self._setting('fps', DEFAULT_RATE_HZ)
+        return [_START_NS + round(index * 1e9 / rate_hz) for index in range(len(stems))]
+
+
+def _camera(file: Path, values: Mapping[str, Any]) -> PinholeCamera:
+    names = ('width', 'height', 'fx', 'fy', 'cx', 'cy')
+    try:
+        return PinholeCamera(*(values[name] for name in names))
+    except KeyError as error:
+        raise RecordingError(f'{file} has no {error}; it needs {", ".join(names)}') from None
+    except (TypeError, ValueError) as error:
+        raise RecordingError(f'{file}: {error}') from None
+
+
+def read_bytes(file: Path) -> NDArray[np.uint8]:
+    try:
+        return np.frombuffer(file.read_bytes(), np.uint8)
+    except OSError as error:
+        raise RecordingError(f'{file} can not be read: {error.strerror}') from None
+
+
+def _read_picture(file: Path, camera: PinholeCamera) -> NDArray[Any]:
+    try:
+        picture = decode_picture(read_bytes(file))
+    except MessageError as error:
+        raise RecordingError(f'{file}: {error}') from None
+    if picture.shape[1::-1] != (camera.width, camera.height):
+        raise RecordingError(
+            f'{file} is {picture.shape[1]}x{picture.shape[0]}, its camera '
+            f'{camera.width}x{camera.height}'
+        )
+    return picture
+
+
+def _natural(stem: str) -> list[tuple[int, str]]:
+    """Sort 'learn2' before 'learn10'."""
+    return [
+        (int(part or 0), '') if part.isdigit() else (0, part) for part in re.split(r'(\d+)', stem)
+    ]
+
+
+def _nanoseconds(stem: str) -> int:
+    """Return a decimal number of seconds in ns, exactly."""
+    whole, _, fraction = stem.partition('.')
+    return int(whole) * 1_000_000_000 + int(fraction[:9].ljust(9, '0'))
