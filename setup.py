@@ -62,7 +62,7 @@ setup(
             'ros-std-msgs',
             'ros-std-srvs',
         ],
-        'test': ['pytest', 'pytest-timeout', 'hypothesis', 'catkin-pkg'],
+        'test': ['pytest', 'pytest-timeout', 'hypothesis', 'colcon-common-extensions'],
         'lint': [
             'ruff',
             'mypy',

@@ -1,0 +1,109 @@
+# make demo   play the sample recording into the node; pictures, an mcap and a table
+# make test   run the tests
+# make lint   run the linters of a ROS package, ruff and mypy
+#
+# Each first makes an environment of its own, which takes a few minutes and several GB once.
+#
+# BAG=FILE OUTPUT=FOLDER   what the demo plays, and where it writes
+# TESTS='test/bags -x'     what is tested, and options of pytest
+# PYTHON=python3.12        the interpreter to make the environment with
+# VENV=.venv               where the environment lies
+# TORCH_INDEX_URL=URL      another package index for torch, such as one of its smaller CPU builds
+
+PYTHON ?= python3
+VENV ?= .venv
+OUTPUT ?= demo_output
+BAG ?=
+TESTS ?=
+TORCH_INDEX_URL ?=
+
+python := $(VENV)/bin/python
+log := $(VENV)/install.log
+code := adabins_ros launch test setup.py
+
+# A sourced ROS install would be mixed with the client library from pip.
+unexport PYTHONPATH AMENT_PREFIX_PATH RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
+export LD_LIBRARY_PATH := $(shell printf %s "$$LD_LIBRARY_PATH" | tr : '\n' | grep -v '/ros/' \
+    | paste -sd : -)
+
+.PHONY: help demo test lint environment FORCE
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+demo: environment
+	@$(VENV)/bin/adabins demo --output '$(OUTPUT)' $(if $(BAG),--bag '$(BAG)')
+
+test: environment
+	@$(python) -m pytest --timeout 300 $(TESTS)
+
+linters := 'ruff check .' 'ruff format --check .' 'flake8 $(code)' 'pydocstyle $(code)' mypy
+lint: $(VENV)/.linters
+	@status=0; for linter in $(linters); do \
+	  echo "$$linter"; $(python) -m $$linter || status=1; \
+	done; exit $$status
+
+environment: $(VENV)/.installed
+
+# Not there yet, or its interpreter has gone.
+ifneq ($(shell $(python) -c 'print("runs")' 2>/dev/null),runs)
+$(VENV)/.created: FORCE
+endif
+# Made for another folder: the scripts and the link to the sources lead there.
+ifneq ($(shell cat $(VENV)/.installed 2>/dev/null),$(CURDIR))
+$(VENV)/.installed: FORCE
+endif
+
+stop = { echo "make: $(1)" >&2; exit 1; }
+
+$(VENV)/.created:
+	@command -v '$(PYTHON)' >/dev/null || $(call stop,there is no $(PYTHON); install Python 3.10 \
+	or newer$(comma) or name one with PYTHON=/path/to/python3)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || $(call stop,$(PYTHON) is \
+	$$($(PYTHON) --version 2>&1)$(comma) and Python 3.10 or newer is needed: name one with \
+	PYTHON=/path/to/python3)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call stop,$(PYTHON) cannot make \
+	virtual environments; on Debian and Ubuntu run: sudo apt install python3-venv)
+	@$(PYTHON) -m venv --clear '$(VENV)' || if $(disk_full); then $(call stop,$(full)); else \
+	$(call stop,the environment $(VENV) could not be made: see the message above); fi
+	@touch $@
+
+# torch and torchvision together and first: each release of one fits one release of the other.
+$(VENV)/.torch: $(VENV)/.created
+	@echo 'Installing torch into $(VENV) ...'
+	$(call pip_install,$(if $(TORCH_INDEX_URL),--index-url '$(TORCH_INDEX_URL)') torch torchvision)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.torch setup.py
+	@echo 'Installing adabins_ros into $(VENV) ...'
+	$(call pip_install,--editable '.[ros$(comma)test]')
+	@printf %s '$(CURDIR)' > $@
+
+$(VENV)/.linters: $(VENV)/.installed
+	@echo 'Installing the linters into $(VENV) ...'
+	$(call pip_install,--editable '.[lint]')
+	@touch $@
+
+comma := ,
+
+define pip_install
+@rm -f '$(log)'; $(python) -m pip install --disable-pip-version-check --log '$(log)' $(1) \
+|| if $(disk_full); then \
+  $(call stop,$(full)); \
+elif grep -qsE '$(unreachable)' '$(log)'; then \
+  $(call stop,the package index could not be reached: check the network or the proxy$(comma) then \
+  call make again); \
+elif grep -qs 'No matching distribution found for ros-' '$(log)'; then \
+  $(call stop,the ROS client library from pip is for Linux on x86_64 and Python 3.10 to 3.14: \
+  elsewhere use a ROS install (README)); \
+else \
+  $(call stop,pip failed; its messages are above and in $(log)); \
+fi
+endef
+disk_full = grep -qs 'No space left on device' '$(log)' \
+    || test "$$(df -Pk '$(VENV)' | awk 'NR == 2 {print $$4}')" -lt 100000
+full = the disk of $(VENV) or of $${TMPDIR:-/tmp} is full: the environment takes about 6 GB$(comma) \
+    and as much again while it is installed
+unreachable := NewConnectionError|ConnectTimeout|NameResolutionError|ReadTimeout|ProxyError$\
+|Network is unreachable|Temporary failure in name resolution|Max retries exceeded
