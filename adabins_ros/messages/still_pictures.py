@@ -8,6 +8,7 @@ in a header. What is checked here it never gets to see.
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Any
 import zlib
@@ -20,6 +21,12 @@ from .buffers import check_size
 from .errors import MessageError
 
 _PNG = b'\x89PNG\r\n\x1a\n'
+# Within picture data 0xff is followed by 0 or a restart marker (0xd0 to 0xd7) and nothing else.
+_MARKER = re.compile(rb'\xff+[\x01-\xfe]')
+_SCAN_END = re.compile(rb'\xff+[\x01-\xcf\xd8-\xfe]')
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_BETWEEN_SCANS = frozenset((0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)))
 _SIGNATURES = {
     'jpeg': (b'\xff\xd8\xff',),
     'png': (_PNG,),
@@ -80,31 +87,35 @@ def encode_picture(image: NDArray[Any], suffix: str, *options: int) -> NDArray[n
 
 
 def _check_jpeg(data: bytes) -> None:
-    """Walk through the segments to the picture data; its end marker must be there."""
-    position = 2
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            raise MessageError('corrupt', f'JPEG has no marker at byte {position} of {len(data)}')
-        marker = data[position + 1]
-        if marker == 0xFF:
-            position += 1
-            continue
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            position += 2
-            continue
-        (length,) = struct.unpack_from('>H', data, position + 2)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            if position + 9 > len(data):
-                break
-            height, width = struct.unpack_from('>HH', data, position + 5)
-            check_size(width, height, 'JPEG')
-        position += 2 + length
-        if marker == 0xDA:
-            # Within picture data 0xFF is followed by 0 or a restart marker only; a preview in
-            # EXIF, which has an end marker of its own, lies before it.
-            if data.find(b'\xff\xd9', position) >= 0:
-                return
+    """
+    Walk through the segments and the picture data to the end-of-image marker.
+
+    JPEG has no checksum: damage within the picture data shows only where it makes a marker that
+    can't be there.
+    """
+    position, in_picture = 2, False
+    while True:
+        found = _SCAN_END.search(data, position) if in_picture else _MARKER.match(data, position)
+        if found is None and (in_picture or position + 2 > len(data)):
             break
+        if found is None:
+            raise MessageError('corrupt', f'JPEG has no marker at byte {position} of {len(data)}')
+        marker = data[found.end() - 1]
+        if marker == _END_OF_IMAGE and in_picture:
+            return
+        if in_picture and marker not in _BETWEEN_SCANS:
+            raise MessageError(
+                'corrupt', f'JPEG is damaged at byte {found.start()}: marker {marker:#x}'
+            )
+        position = found.end()
+        if position + 2 > len(data):
+            break
+        (length,) = struct.unpack_from('>H', data, position)
+        if marker in _FRAME_HEADERS and position + 7 <= len(data):
+            height, width = struct.unpack_from('>HH', data, position + 3)
+            check_size(width, height, 'JPEG')
+        position += length
+        in_picture = in_picture or marker == _START_OF_SCAN
     raise MessageError(
         'corrupt', f'JPEG of {len(data)} bytes is cut off: it has no end-of-image marker'
     )
