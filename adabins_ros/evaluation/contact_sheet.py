@@ -119,7 +119,7 @@ def contact_sheet(
     figure = Figure(
         figsize=(WIDTH_INCHES, len(rows) * row_height + (1.7 if headline else 1.2)),
         dpi=DOTS_PER_INCH,
-        layout=ConstrainedLayoutEngine(h_pad=0.1),
+        layout=ConstrainedLayoutEngine(h_pad=0.05, rect=(0.005, 0.01, 0.99, 0.97)),
     )
     if headline:
         figure.suptitle(headline, fontsize=17, fontweight='bold')
