@@ -54,7 +54,7 @@ depths = arrays(np.float32, (5, 7), elements=st.floats(0.0078125, 20, width=32))
 
 
 @given(depths, depths)
-@settings(max_examples=50)
+@settings(max_examples=100)
 def test_the_figures_are_those_of_the_authors_evaluation(prediction, truth):
     errors = depth_errors(prediction, truth, *RANGE)
     valid = np.logical_and(truth > RANGE[0], truth < RANGE[1])
@@ -80,7 +80,9 @@ def test_the_figures_are_those_of_the_authors_evaluation(prediction, truth):
         'silog': np.sqrt(max(np.mean(err**2) - np.mean(err) ** 2, 0)) * 100,
     }
     for name, value in expected.items():
-        assert getattr(errors, name) == pytest.approx(value, rel=1e-9, abs=1e-5), name
+        # Their difference of two means of squares loses half of the digits, ours does not.
+        tolerance = 1e-4 if name == 'silog' else 1e-9
+        assert getattr(errors, name) == pytest.approx(value, rel=1e-9, abs=tolerance), name
 
 
 def test_only_known_truth_inside_the_range_counts():
