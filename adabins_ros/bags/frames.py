@@ -78,7 +78,7 @@ def iterate_frames(
     Raises
     ------
     RecordingError
-        Damage, or (without `on_bad_frame`) a frame that can't be decoded.
+        Damage, no depth image near any colour image, or (without `on_bad_frame`) a frame that can't be decoded.
 
     """
     colour_ns, depth_ns, cameras = _read_stamps(recording, topics)
@@ -87,6 +87,8 @@ def iterate_frames(
         pairs = [(index, -1) for index in order]
     else:
         pairs = pair_by_time(colour_ns, depth_ns, tolerance_ns)
+        if colour_ns and not pairs:
+            raise RecordingError(_unpaired(recording, topics, colour_ns, depth_ns, tolerance_ns))
     for (index, _), colour, depth in _collect(recording, topics, pairs):
         stamp = colour_ns[index]
         try:
@@ -177,6 +179,24 @@ def _collect(
             pair = next(waiting, None)
         if pair is None:
             return
+
+
+def _unpaired(
+    recording: Recording,
+    topics: CameraTopics,
+    colour_ns: list[int],
+    depth_ns: list[int],
+    tolerance_ns: int,
+) -> str:
+    text = (
+        f'{recording.path}: {topics.depth} has no depth image within {tolerance_ns / 1e6:.1f} ms '
+        f'of any image on {topics.image}'
+    )
+    nearest = pair_by_time(colour_ns, depth_ns, 2**62)
+    if nearest:
+        gap = min(abs(colour_ns[i] - depth_ns[j]) for i, j in nearest)
+        text += f' (the nearest is {gap / 1e6:.1f} ms away); choose a larger tolerance'
+    return text
 
 
 def _names(topics: CameraTopics, *more: str | None) -> list[str]:

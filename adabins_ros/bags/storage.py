@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+import struct
 from typing import cast
 
 from rosbags.rosbag1 import Reader as Ros1Reader
@@ -20,6 +21,7 @@ _KINDS = {
     '.mcap': (b'\x89MCAP0\r\n', 'mcap file', 'mcap recover'),
     '.db3': (b'SQLite format 3\x00', 'rosbag2 sqlite3 file', 'sqlite3 FILE .recover'),
 }
+_HEAD_BYTES = 100
 _EXPECTED = 'expected a ROS 1 .bag, a rosbag2 folder, a .mcap or a .db3'
 
 
@@ -88,7 +90,7 @@ def way_out(path: Path) -> str:
 def _file_reader(path: Path) -> Ros1Reader | Ros2Reader:
     try:
         with path.open('rb') as file:
-            head = file.read(16)
+            head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise RecordingError(f'{path} can not be read: {error.strerror}') from None
     if not head:
@@ -107,4 +109,26 @@ def _file_reader(path: Path) -> Ros1Reader | Ros2Reader:
         raise RecordingError(
             f'{path} is a {_KINDS[found][1]}; rename it so that it ends in {found}'
         )
+    if found == '.db3':
+        _check_sqlite_size(path, head)
     return Ros1Reader(path) if found == '.bag' else Ros2Reader(path)
+
+
+def _check_sqlite_size(path: Path, head: bytes) -> None:
+    """
+    Refuse a database that is shorter than its header says.
+
+    SQLite itself notices only when it comes to a missing page.
+    """
+    page_bytes, counter, pages, counted_at = 0, 0, 0, 1
+    if len(head) == _HEAD_BYTES:
+        (page_bytes,) = struct.unpack_from('>H', head, 16)
+        counter, pages = struct.unpack_from('>II', head, 24)
+        (counted_at,) = struct.unpack_from('>I', head, 92)
+    needed = pages * (65536 if page_bytes == 1 else page_bytes)
+    given = path.stat().st_size
+    # The number of pages counts only if it was written with the last change.
+    if counter == counted_at and given < needed:
+        raise RecordingError(
+            f'{path} is cut off: it has {given} bytes of {needed}; {way_out(path)}'
+        )

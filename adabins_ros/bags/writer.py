@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import os
 from pathlib import Path
 import shutil
+import struct
 import tempfile
 from types import TracebackType
 from typing import Any, Final
@@ -215,7 +216,7 @@ class RecordingWriter:
         try:
             built = build_message(self._types, msgtype, message)
             return self._types.serialize_cdr(built, msgtype)
-        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
             raise RecordingError(f'this is no {msgtype}: {error}') from error
 
 
