@@ -11,6 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from adabins_ros.bags.writer import RecordingWriter
 import pytest
 
 
@@ -210,3 +211,25 @@ def test_the_arguments_reach_the_node(launch_file, share):
     ):
         assert parameter in text
     assert '--log-level\ndebug' in text
+
+
+def test_a_recording_is_played_onto_the_topics_that_the_node_listens_to(
+    launch_file, share, tmp_path
+):
+    recording = tmp_path / 'robot.mcap'
+    with RecordingWriter(recording) as writer:
+        for topic, kind, fields_ in (
+            ('/front/color/compressed', 'CompressedImage', {'format': 'jpeg'}),
+            ('/front/camera_info', 'CameraInfo', {}),
+        ):
+            writer.write(topic, f'sensor_msgs/msg/{kind}', fields_, log_ns=10**9)
+    written = launched(launch_file, share, bag=str(recording), use_sim_time='true')
+    assert written['play_bag'].splitlines()[:6] == [
+        str(recording),
+        '--remap',
+        '/front/color/compressed:=/camera/image_raw/compressed',
+        '--remap',
+        '/front/camera_info:=/camera/camera_info',
+        '--clock',
+    ]
+    assert 'image_transport: compressed' in written['depth_node']
