@@ -78,7 +78,8 @@ def iterate_frames(
     Raises
     ------
     RecordingError
-        Damage, no depth image near any colour image, or (without `on_bad_frame`) a frame that can't be decoded.
+        Damage, no depth image near any colour image, or (without `on_bad_frame`) a frame that
+        can't be decoded.
 
     """
     colour_ns, depth_ns, cameras = _read_stamps(recording, topics)
