@@ -16,7 +16,13 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 PACKAGE = 'adabins_ros'
-PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+# Each release of ROS 2 reads one of them; newer ones warn of the older name.
+PROFILE_VARIABLES = {
+    'humble': 'FASTRTPS_DEFAULT_PROFILES_FILE',
+    'iron': 'FASTRTPS_DEFAULT_PROFILES_FILE',
+    'jazzy': 'FASTRTPS_DEFAULT_PROFILES_FILE',
+    'newer': 'FASTDDS_DEFAULT_PROFILES_FILE',
+}
 PARAMETERS = {'model': 'model', 'device': 'device', 'transport': 'image_transport'}
 """Arguments that set a parameter of the node, where they are not empty."""
 
@@ -52,11 +58,10 @@ ARGUMENTS = {
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments; `processes` makes the rest from their values."""
     profile = []
-    if not any(variable in os.environ for variable in PROFILE_VARIABLES):
-        profile = [
-            SetEnvironmentVariable(variable, config_file('fastdds.xml'))
-            for variable in PROFILE_VARIABLES
-        ]
+    if not any(variable in os.environ for variable in PROFILE_VARIABLES.values()):
+        release = os.environ.get('ROS_DISTRO')
+        variable = PROFILE_VARIABLES.get(release, PROFILE_VARIABLES['newer'])
+        profile = [SetEnvironmentVariable(variable, config_file('fastdds.xml'))]
     arguments = [
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()

@@ -123,7 +123,8 @@ def share(tmp_path, repository, monkeypatch) -> Path:
         # Prints its arguments and environment, as a stand-in that ends at once.
         (executables / name).write_text(
             f'#!{sys.executable}\nimport os, pathlib, sys\n'
-            f'text = [*sys.argv[1:], "profile=" + os.environ["FASTDDS_DEFAULT_PROFILES_FILE"]]\n'
+            'text = sys.argv[1:]\n'
+            'text += [f"{k}={v}" for k, v in os.environ.items() if "_PROFILES_" in k]\n'
             'text += [pathlib.Path(a).read_text() for a in sys.argv if "launch_params" in a]\n'
             f'pathlib.Path({str(tmp_path)!r}, {name!r}).write_text("\\n".join(text))\n'
         )
@@ -167,20 +168,38 @@ def test_every_argument_has_a_description(launch_file, share):
     assert all(argument.description for argument in arguments)
 
 
-def test_by_default_the_node_starts_with_the_shipped_parameters_and_profile(launch_file, share):
+def test_by_default_the_node_starts_with_the_shipped_parameters(launch_file, share):
     written = launched(launch_file, share)
     assert list(written) == ['depth_node']
     lines = written['depth_node'].splitlines()
     assert str(share / 'config' / 'depth.yaml') in lines
-    assert f'profile={share / "config" / "fastdds.xml"}' in lines
     assert 'image_raw:=/camera/image_raw' in lines
     assert 'model:' not in written['depth_node'], 'the parameter file has the say'
 
 
+@pytest.mark.parametrize(
+    ('release', 'variable'),
+    [
+        ('humble', 'FASTRTPS_DEFAULT_PROFILES_FILE'),
+        ('jazzy', 'FASTRTPS_DEFAULT_PROFILES_FILE'),
+        ('kilted', 'FASTDDS_DEFAULT_PROFILES_FILE'),
+        ('lyrical', 'FASTDDS_DEFAULT_PROFILES_FILE'),
+    ],
+)
+def test_the_shipped_profile_is_set_under_the_name_that_the_release_reads(
+    launch_file, share, monkeypatch, release, variable
+):
+    monkeypatch.setenv('ROS_DISTRO', release)
+    lines = launched(launch_file, share)['depth_node'].splitlines()
+    profiles = [line for line in lines if '_PROFILES_' in line]
+    assert profiles == [f'{variable}={share / "config" / "fastdds.xml"}']
+
+
 def test_a_profile_of_the_users_own_is_kept(launch_file, share, monkeypatch):
     monkeypatch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', 'mine.xml')
-    assert 'profile=mine.xml' in launched(launch_file, share)['depth_node']
-    assert 'FASTRTPS_DEFAULT_PROFILES_FILE' not in os.environ
+    text = launched(launch_file, share)['depth_node']
+    assert 'FASTDDS_DEFAULT_PROFILES_FILE=mine.xml' in text
+    assert 'fastdds.xml' not in text
 
 
 def test_the_arguments_reach_the_node(launch_file, share):
