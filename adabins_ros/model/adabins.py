@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AdaBins: encoder, decoder, mini-ViT and hybrid regression (paper, Figure 2)."""
+
+from typing import NamedTuple
+
+from adabins_ros.model.bins import bin_centers, depth_and_std, FixedBins, normalized_widths
+from adabins_ros.model.config import AdaBinsConfig
+from adabins_ros.model.decoder import Decoder
+from adabins_ros.model.encoder import Encoder
+from adabins_ros.model.mini_vit import MiniViT
+import torch
+from torch import nn
+
+
+class DepthDistribution(NamedTuple):
+    """What one pass says about depth, in metres, at half the input's size."""
+
+    depth: torch.Tensor
+    """(B, 1, h, w), the mean (equation 3)."""
+    std: torch.Tensor
+    """(B, 1, h, w), one standard deviation; NaN for the regression strategy, which has none."""
+    bin_centers: torch.Tensor
+    """(B, N), increasing; N is 0 for the regression strategy."""
+
+
+class AdaBins(nn.Module):
+    """
+    The network of a configuration, all five bin strategies of the paper's Table 2.
+
+    Parameters
+    ----------
+    config : AdaBinsConfig
+        Architecture and depth range.
+    pretrained_encoder : bool
+        Let timm fetch the encoder's ImageNet weights.
+
+    """
+
+    def __init__(self, config: AdaBinsConfig, *, pretrained_encoder: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        strategy = config.bin_strategy
+        self.encoder = Encoder(
+            config.encoder, use_head=config.encoder_head, pretrained=pretrained_encoder
+        )
+        decoded = {'adaptive': config.decoded_channels, 'regression': 1}
+        self.decoder = Decoder(
+            self.encoder.channels,
+            config.decoder_channels,
+            decoded.get(strategy, config.num_bins),
+            kind=config.decoder_convolution,
+            bottleneck_padding=config.bottleneck_padding,
+        )
+        if strategy == 'adaptive':
+            self.mini_vit = MiniViT(
+                config.decoded_channels,
+                config.num_bins,
+                patch_size=config.patch_size,
+                embedding_dim=config.embedding_dim,
+                num_kernels=config.num_kernels,
+                num_layers=config.num_layers,
+                num_heads=config.num_heads,
+                mlp_dim=config.mlp_dim,
+                regressor_dim=config.regressor_dim,
+                max_tokens=config.max_tokens,
+            )
+            self.conv_out = nn.Conv2d(config.num_kernels, config.num_bins, 1)
+        elif strategy != 'regression':
+            self.fixed_bins = FixedBins(
+                strategy, config.num_bins, config.min_depth, config.max_depth, config.bin_eps
+            )
+
+    def forward(self, image: torch.Tensor) -> DepthDistribution:
+        """
+        Estimate depth and its distribution.
+
+        Parameters
+        ----------
+        image : torch.Tensor
+            (B, 3, H, W), RGB / 255, normalised with the configuration's mean and std.
+
+        Returns
+        -------
+        DepthDistribution
+            At (ceil(H / 2), ceil(W / 2)), metres.
+
+        Raises
+        ------
+        ValueError
+            If the size has too few or too many patches (``config.is_legal_size``).
+
+        """
+        decoded = self.decoder(self.encoder(image))
+        strategy = self.config.bin_strategy
+        if strategy == 'regression':
+            return self._regression(decoded)
+        if strategy == 'adaptive':
+            logits, centers = self._adaptive(decoded)
+        else:
+            logits, centers = decoded, self.fixed_bins(len(decoded))
+        return DepthDistribution(*depth_and_std(logits, centers), centers)
+
+    def _adaptive(self, decoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        raw_widths, range_features, kernels = self.mini_vit(decoded)
+        # conv_out over the range-attention maps K x is one product, (W K) x + b: the maps
+        # themselves, (B, C, h, w), are never needed.
+        weight, bias = self.conv_out.weight.flatten(1) @ kernels, self.conv_out.bias
+        assert bias is not None
+        logits = torch.baddbmm(bias.view(1, -1, 1), weight, range_features.flatten(2))
+        logits = logits.unflatten(2, range_features.shape[-2:])
+        widths = normalized_widths(raw_widths, self.config.bin_eps)
+        return logits, bin_centers(widths, self.config.min_depth, self.config.max_depth)
+
+    def _regression(self, decoded: torch.Tensor) -> DepthDistribution:
+        # Table 2's Base + R regresses depth directly; the sigmoid keeps it within the range.
+        low, high = self.config.min_depth, self.config.max_depth
+        depth = low + (high - low) * torch.sigmoid(decoded)
+        nothing = depth.new_empty((len(depth), 0))
+        return DepthDistribution(depth, torch.full_like(depth, torch.nan), nothing)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any camera size finds a legal inference size."""
+
+from adabins_ros.inference import inference_size
+from adabins_ros.model import PRESETS
+from hypothesis import given, settings, strategies
+import pytest
+
+SIDES = strategies.integers(48, 3840)
+
+
+@settings(deadline=None, max_examples=300)
+@given(strategies.sampled_from(sorted(PRESETS)), SIDES, SIDES)
+def test_any_camera_gets_a_legal_size_of_its_aspect(name: str, height: int, width: int) -> None:
+    config = PRESETS[name]
+    size = inference_size((height, width), config)
+    assert config.is_legal_size(*size)
+    if 1 / 4 <= height / width <= 4:
+        error = (size[0] / size[1]) / (height / width)
+        # Half a pixel of rounding on the shorter side.
+        assert abs(error - 1) <= 1.1 / min(size)
+
+
+@pytest.mark.parametrize('size', [(480, 640), (416, 544), (352, 1216), (481, 641), (427, 565)])
+def test_a_legal_size_is_used_as_it_is(size: tuple[int, int]) -> None:
+    assert inference_size(size, PRESETS['adabins-nyu']) == size
+    assert inference_size(size, PRESETS['adabins-kitti']) == size
+
+
+@pytest.mark.parametrize(
+    ('name', 'camera', 'expected'),
+    [
+        ('adabins-nyu', (48, 64), (480, 640)),
+        ('adabins-nyu', (960, 1280), (480, 640)),
+        ('adabins-nyu', (640, 480), (640, 480)),
+        ('adabins-lite', (480, 640), (240, 320)),
+        ('adabins-lite', (240, 320), (240, 320)),
+        ('adabins-lite', (1280, 960), (320, 240)),
+    ],
+)
+def test_common_cameras(name: str, camera: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert inference_size(camera, PRESETS[name]) == expected
+
+
+def test_a_budget_shrinks_a_legal_size() -> None:
+    config = PRESETS['adabins-nyu']
+    height, width = inference_size((480, 640), config, pixel_budget=200_000)
+    assert height * width <= 1.05 * 200_000
+    assert height / width == pytest.approx(0.75, rel=0.01)
+    assert inference_size((480, 640), config, pixel_budget=400_000) == (480, 640)
+
+
+def test_the_token_limit_outweighs_a_budget() -> None:
+    config = PRESETS['adabins-nyu']
+    size = inference_size((480, 640), config, pixel_budget=1000)
+    assert config.is_legal_size(*size)
+    assert config.tokens(*size) < 145
+
+
+def test_a_requested_size_is_taken_or_refused() -> None:
+    config = PRESETS['adabins-nyu']
+    assert inference_size((480, 640), config, requested=(352, 704)) == (352, 704)
+    with pytest.raises(ValueError, match=r'224x224.*is 49 and must lie in 129\.\.500.*480x640'):
+        inference_size((480, 640), config, requested=(224, 224))
+    with pytest.raises(ValueError, match='inference_size'):
+        inference_size((480, 640), config, requested=(-480, -640))
+
+
+@pytest.mark.parametrize('size', [(1, 4000), (4000, 1), (3, 3), (1, 1), (8, 8000)])
+def test_strange_strips_still_fit(size: tuple[int, int]) -> None:
+    for config in PRESETS.values():
+        assert config.is_legal_size(*inference_size(size, config))
+
+
+def test_nonsense_is_refused() -> None:
+    config = PRESETS['adabins-lite']
+    with pytest.raises(ValueError, match='no pixels'):
+        inference_size((0, 640), config)
+    with pytest.raises(ValueError, match='pixel_budget -1'):
+        inference_size((480, 640), config, pixel_budget=-1)
