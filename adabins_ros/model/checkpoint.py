@@ -118,7 +118,7 @@ def _load_ours(path: Path, depth_range: tuple[float, float] | None) -> AdaBins:
     try:
         with safe_open(path, framework='pt') as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelError(f'model file {path} is damaged: {error}; copy it again') from error
     if metadata.get('format') != FORMAT:
