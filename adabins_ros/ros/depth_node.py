@@ -3,31 +3,27 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import traceback
 from typing import Any, TYPE_CHECKING
 
 from adabins_ros.messages.stamps import stamp_ns
-from adabins_ros.model.errors import ModelError
 from adabins_ros.ros.camera_source import CameraSource
 from adabins_ros.ros.diagnostics import DepthDiagnostics, NodeCondition
 from adabins_ros.ros.frame_statistics import FrameStatistics
 from adabins_ros.ros.frame_worker import FrameWorker, ReceivedFrame
-from adabins_ros.ros.model_loading import free_cached_memory, load_predictor, out_of_memory
-from adabins_ros.ros.parameters import DepthNodeParameters, ParameterError
+from adabins_ros.ros.model_loading import ConfigurationError, free_cached_memory, load_predictor
+from adabins_ros.ros.parameters import DepthNodeParameters
 from adabins_ros.ros.pipeline import DepthPipeline
-from adabins_ros.ros.process import SpinningThread, StopSignals
+from adabins_ros.ros.process import run_node
 from adabins_ros.ros.stream_hints import image_topic, StreamHints
 from adabins_ros.ros.throttled_warnings import ThrottledWarnings
 from diagnostic_msgs.msg import DiagnosticArray
-import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Float32MultiArray
 
@@ -45,8 +41,6 @@ TOPICS = {
 }
 CAMERA_INFO_GRACE_S = 0.5
 """How long the first image waits for the first camera_info, seconds."""
-STOP_TIMEOUT_S = 0.6
-"""How long the end of the process waits for the executor and for the frame in work, each."""
 
 
 class DepthNode(LifecycleNode):
@@ -130,7 +124,10 @@ class DepthNode(LifecycleNode):
                     qos_overriding_options=QoSOverridingOptions.with_default_policies(),
                 )
         except Exception as error:  # whatever it is, the node can be configured again
-            self._problem = _configuration_problem(error)
+            self._problem = str(error)
+            if not isinstance(error, ConfigurationError):
+                self._problem = f'{type(error).__name__}: {error}'
+                self.get_logger().error(traceback.format_exc())
             self.get_logger().error(
                 f'configuration failed: {self._problem}\nCorrect it with ros2 param set, then: '
                 f'ros2 lifecycle set {self.get_fully_qualified_name()} configure'
@@ -282,41 +279,9 @@ class DepthNode(LifecycleNode):
         self._diagnostics_output.publish(message)
 
 
-def _configuration_problem(error: Exception) -> str:
-    """Say why a configuration failed; only what nobody foresaw comes with its traceback."""
-    if out_of_memory(error):
-        return f'memory does not suffice for the model ({error}); use a smaller one, or the CPU'
-    if isinstance(error, ModelError):
-        return str(error)
-    return f'{type(error).__name__}: {error}\n{traceback.format_exc()}'
-
-
 def main(args: list[str] | None = None) -> int:
     """Run the depth node until SIGINT or SIGTERM; return the process's exit status."""
-    with StopSignals() as stop_signals:
-        try:
-            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-            node = DepthNode()
-        except (ParameterError, RuntimeError) as error:
-            print(f'depth_node: {error}', file=sys.stderr)
-            return 1
-        spinning = SpinningThread(node, stop_signals)
-        spinning.start()
-        reason = stop_signals.wait()
-        node.get_logger().info(f'stopping: {reason}')
-        idle = spinning.stop(STOP_TIMEOUT_S)
-        if not (node.stop_work(STOP_TIMEOUT_S) and idle):
-            # The network, or loading it, can't be interrupted, and an interpreter that ends under
-            # a thread inside torch aborts: nothing is left to do but to go.
-            node.destroy_node()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
-        node.trigger_shutdown()
-        node.destroy_node()
-        if rclpy.ok():
-            rclpy.shutdown()
-    return 0
+    return run_node(DepthNode, args)
 
 
 if __name__ == '__main__':

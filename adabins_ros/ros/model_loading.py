@@ -12,31 +12,49 @@ if TYPE_CHECKING:
     from adabins_ros.inference.predictor import DepthPredictor
 
 
+class ConfigurationError(RuntimeError):
+    """The node can't be configured as its parameters say; the text is for people."""
+
+
 def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
     """
     Load the model that the parameters name.
 
     Raises
     ------
-    ModelError
-        If the model can't be used.
-    MemoryError, RuntimeError
-        If it does not fit into memory; see `out_of_memory`.
+    ConfigurationError
+        If torch is missing, the model can't be used, or memory does not suffice.
 
     """
-    # Not at the top: torch takes seconds to import, and until then no signal would be heard.
-    from adabins_ros import DepthPredictor
-
-    return DepthPredictor.from_pretrained(
-        settings.model,
-        depth_range=settings.depth_range if any(settings.depth_range) else None,
-        device=settings.device,
-        precision=settings.precision,
-        engine=settings.engine,
-        flip_average=settings.flip_average,
-        inference_size=settings.inference_size if any(settings.inference_size) else None,
-        pixel_budget=settings.pixel_budget or None,
-    )
+    # Not at the top: torch takes seconds to import, and meanwhile nobody would know why.
+    try:
+        from adabins_ros import DepthPredictor
+        from adabins_ros.model.errors import ModelError
+    except ImportError as error:
+        raise ConfigurationError(
+            f'the network can not be imported ({error}); install torch, torchvision and timm '
+            'with pip for this Python'
+        ) from error
+    try:
+        return DepthPredictor.from_pretrained(
+            settings.model,
+            depth_range=settings.depth_range if any(settings.depth_range) else None,
+            device=settings.device,
+            precision=settings.precision,
+            engine=settings.engine,
+            flip_average=settings.flip_average,
+            inference_size=settings.inference_size if any(settings.inference_size) else None,
+            pixel_budget=settings.pixel_budget or None,
+        )
+    except ModelError as error:
+        raise ConfigurationError(str(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ConfigurationError(
+            f'out of memory: {settings.model} does not fit ({error}); use a smaller model, or '
+            'another device'
+        ) from error
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TYPE_CHECKING
+from typing import Any, TYPE_CHECKING, TypeVar
 
 from adabins_ros.geometry.back_projection import back_project
 from adabins_ros.geometry.camera import PinholeCamera
@@ -24,6 +24,8 @@ from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiAr
 
 if TYPE_CHECKING:
     from adabins_ros.inference.predictor import DepthEstimate
+
+Message = TypeVar('Message', CameraInfo, Image, PointCloud2)
 
 FARTHEST_MM = 65535
 """The largest depth that the encoding 16UC1 can say, millimetres."""
@@ -102,9 +104,12 @@ class FrameProducts:
             raise ValueError('points need the intrinsics of the camera')
         settings, stride = self.settings, self.settings.point_stride
         depth, std = self.estimate.depth, self.estimate.std
+        # The network's output has at most half the camera's rows and columns: gating every
+        # second one loses nothing, and is four times faster.
+        step = 2 if stride % 2 == 0 else 1
         valid = valid_points(
-            depth,
-            std,
+            np.ascontiguousarray(depth[::step, ::step]),
+            std[::step, ::step],
             min_depth=settings.min_depth,
             max_depth=self._farthest,
             max_std_ratio=settings.max_std_ratio,
@@ -114,19 +119,19 @@ class FrameProducts:
             back_project(depth, self.camera, stride),
             self.rgb[::stride, ::stride],
             std[::stride, ::stride],
-            valid[::stride, ::stride],
+            valid[:: stride // step, :: stride // step],
         )
-        values = ros_fields(cloud_fields(cloud))
-        values['fields'] = [
+        fields = cloud_fields(cloud)
+        fields['fields'] = [
             PointField(name=name, offset=offset, datatype=datatype, count=count)
-            for name, offset, datatype, count in values['fields']
+            for name, offset, datatype, count in fields['fields']
         ]
-        return PointCloud2(header=self.header, **values)
+        return _filled(PointCloud2(), self.header, fields)
 
 
 def camera_info_message(camera: PinholeCamera, header: Header) -> CameraInfo:
     """Return intrinsics as sensor_msgs/CameraInfo."""
-    return CameraInfo(header=header, **ros_fields(camera_info_fields(camera)))
+    return _filled(CameraInfo(), header, camera_info_fields(camera))
 
 
 def mark_range(depth: NDArray[np.float32], nearest: float, farthest: float) -> NDArray[np.float32]:
@@ -141,9 +146,11 @@ def mark_range(depth: NDArray[np.float32], nearest: float, farthest: float) -> N
         Depth that still counts as in range, metres.
 
     """
-    marked = depth.copy()
-    marked[depth > farthest] = np.inf
-    marked[depth < nearest] = -np.inf
+    marked = depth
+    if farthest < np.inf:
+        marked = np.where(marked > farthest, np.float32(np.inf), marked)
+    if nearest > 0:
+        marked = np.where(marked < nearest, np.float32(-np.inf), marked)
     return marked
 
 
@@ -195,7 +202,15 @@ def depth_colors(marked: NDArray[np.float32], farthest: float) -> NDArray[np.uin
 
 def _image(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
     """Return an array as sensor_msgs/Image."""
-    return Image(header=header, **ros_fields(image_fields(pixels, encoding)))
+    return _filled(Image(), header, image_fields(pixels, encoding))
+
+
+def _filled(message: Message, header: Header, fields: dict[str, Any]) -> Message:
+    """Set a message's fields; one by one, as rclpy's constructors copy the data once more."""
+    message.header = header
+    for name, value in ros_fields(fields).items():
+        setattr(message, name, value)
+    return message
 
 
 def _colors() -> NDArray[np.uint8]:
