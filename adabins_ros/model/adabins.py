@@ -63,6 +63,7 @@ class AdaBins(nn.Module):
                 mlp_dim=config.mlp_dim,
                 regressor_dim=config.regressor_dim,
                 max_tokens=config.max_tokens,
+                kind=config.decoder_convolution,
             )
             self.conv_out = nn.Conv2d(config.num_kernels, config.num_bins, 1)
         elif strategy != 'regression':
@@ -106,7 +107,8 @@ class AdaBins(nn.Module):
         # themselves, (B, C, h, w), are never needed.
         weight, bias = self.conv_out.weight.flatten(1) @ kernels, self.conv_out.bias
         assert bias is not None
-        logits = torch.baddbmm(bias.view(1, -1, 1), weight, range_features.flatten(2))
+        pixels = range_features.flatten(2).transpose(1, 2)
+        logits = torch.baddbmm(bias, pixels, weight.transpose(1, 2)).transpose(1, 2)
         logits = logits.unflatten(2, range_features.shape[-2:])
         widths = normalized_widths(raw_widths, self.config.bin_eps)
         return logits, bin_centers(widths, self.config.min_depth, self.config.max_depth)

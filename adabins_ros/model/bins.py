@@ -52,11 +52,12 @@ def depth_and_std(
 
     """
     batch, _, height, width = logits.shape
-    probabilities = torch.softmax(logits.flatten(2).float(), dim=1)
+    # The bins last: the pixels' scores then lie together, as the product that made them left them.
+    probabilities = torch.softmax(logits.flatten(2).transpose(1, 2).float(), dim=2)
     middle = centers.float().mean(dim=1, keepdim=True)
     relative = centers.float() - middle
-    moments = torch.stack([relative, relative.square()], dim=1) @ probabilities
-    first, second = moments.view(batch, 2, 1, height, width).unbind(1)
+    moments = probabilities @ torch.stack([relative, relative.square()], dim=2)
+    first, second = moments.transpose(1, 2).reshape(batch, 2, 1, height, width).unbind(1)
     # The clamp is above zero so that the square root keeps a finite gradient.
     std = (second - first.square()).clamp_min(1e-12).sqrt()
     return first + middle.view(batch, 1, 1, 1), std

@@ -3,24 +3,10 @@
 
 from collections.abc import Sequence
 
+from adabins_ros.model.convolution import convolution
 import torch
 from torch import nn
 from torch.nn import functional
-
-
-def convolution(in_channels: int, out_channels: int, kind: str) -> nn.Module:
-    """
-    Make a 3x3 convolution that keeps the size.
-
-    ``full`` is a plain convolution; ``separable`` a depthwise one followed by a 1x1, about nine
-    times fewer multiplications.
-    """
-    if kind == 'full':
-        return nn.Conv2d(in_channels, out_channels, 3, padding=1)
-    return nn.Sequential(
-        nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
-        nn.Conv2d(in_channels, out_channels, 1),
-    )
 
 
 class UpSample(nn.Module):
@@ -58,7 +44,7 @@ class Decoder(nn.Module):
     out_channels : int
         C_d, channels of the decoded features.
     kind : {'full', 'separable'}
-        The blocks' convolutions.
+        The 3x3 convolutions.
     bottleneck_padding : int
         Padding of the 1x1 bottleneck convolution. With 1, as in the authors' code, the stride-32
         map grows by a border of the bias alone.
@@ -88,7 +74,7 @@ class Decoder(nn.Module):
             UpSample(coarse, skip, fine, kind)
             for coarse, skip, fine in zip(channels[:4], skips, channels[1:], strict=True)
         )
-        self.out = nn.Conv2d(channels[4], out_channels, 3, padding=1)
+        self.out = convolution(channels[4], out_channels, kind)
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Decode the five features, finest first, into (B, C_d, H / 2, W / 2)."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mini-ViT (paper, section 3.3): bin widths and range-attention maps from the decoded features."""
 
+from adabins_ros.model.convolution import convolution
 import torch
 from torch import nn
 
@@ -23,6 +24,8 @@ class MiniViT(nn.Module):
         p, E, C, layers, heads, MLP and regressor size; the paper's Table 1 by default.
     max_tokens : int
         Learned positions.
+    kind : {'full', 'separable'}
+        The 3x3 convolution.
 
     """
 
@@ -39,6 +42,7 @@ class MiniViT(nn.Module):
         mlp_dim: int = 1024,
         regressor_dim: int = 256,
         max_tokens: int = 500,
+        kind: str = 'full',
     ) -> None:
         super().__init__()
         self.num_kernels = num_kernels
@@ -48,7 +52,7 @@ class MiniViT(nn.Module):
             embedding_dim, num_heads, dim_feedforward=mlp_dim, dropout=0.1, batch_first=True
         )
         self.transformer = nn.TransformerEncoder(layer, num_layers, enable_nested_tensor=False)
-        self.range_features = nn.Conv2d(in_channels, embedding_dim, 3, padding=1)
+        self.range_features = convolution(in_channels, embedding_dim, kind)
         self.regressor = nn.Sequential(
             nn.Linear(embedding_dim, regressor_dim),
             nn.LeakyReLU(),
