@@ -94,7 +94,7 @@ class DepthNode(LifecycleNode):
         self._current = DepthNodeParameters(self, lambda: self._predictor is not None)
         self._cameras = CameraSource(self.resolve_topic_name('camera_info'), self._warnings.warn)
         self._hints = StreamHints(self, self._cameras)
-        self._diagnostics = DepthDiagnostics(self.get_name())
+        self._diagnostics = DepthDiagnostics(self.get_fully_qualified_name())
         self._diagnostics_output = self.create_publisher(
             DiagnosticArray,
             '/diagnostics',

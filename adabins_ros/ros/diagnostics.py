@@ -14,6 +14,9 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 if TYPE_CHECKING:
     from adabins_ros.inference.predictor import DepthPredictor
 
+BAD_FRAME_S = 5.0
+"""How long a frame that could not be used is worth a word, seconds."""
+
 
 @dataclass(frozen=True)
 class NodeCondition:
@@ -55,7 +58,7 @@ class DepthDiagnostics:
     """Turn the node's condition into one status a second; rates are those since the last."""
 
     def __init__(self, node_name: str) -> None:
-        self._name = f'{node_name}: depth'
+        self._name = f'{node_name.lstrip("/")}: depth'
         self._last_s = time.monotonic()
         self._last = FrameReport()
 
@@ -65,13 +68,13 @@ class DepthDiagnostics:
         elapsed = max(now - self._last_s, 1e-3)
         rate_in = (report.received - self._last.received) / elapsed
         rate_out = (report.published - self._last.published) / elapsed
-        newly_bad = [
-            f'frames can not be used: {text}'
-            for cause, (count, text) in report.bad.items()
-            if count > self._last.bad.get(cause, (0, ''))[0]
+        bad = [
+            f'frames can not be used: {frames.text}'
+            for frames in report.bad.values()
+            if now - frames.last_s < BAD_FRAME_S
         ]
         self._last_s, self._last = now, report
-        level, message = _summary(condition, newly_bad, rate_in, rate_out, now)
+        level, message = _summary(condition, bad, rate_in, rate_out, now)
         predictor = condition.predictor
         values: dict[str, object] = {
             'state': condition.state,
@@ -89,14 +92,14 @@ class DepthDiagnostics:
             'frames published': report.published,
             'frames dropped': report.dropped,
             'frames idle': report.idle,
-            'frames bad': sum(count for count, _ in report.bad.values()),
+            'frames bad': sum(frames.count for frames in report.bad.values()),
         }
-        for cause, (count, _) in sorted(report.bad.items()):
-            values[f'frames bad: {cause}'] = count
+        for cause, frames in sorted(report.bad.items()):
+            values[f'frames bad: {cause}'] = frames.count
         for stage, (median, high) in report.latency_s.items():
             values[f'{stage} p50 (ms)'] = f'{median * 1e3:.2f}'
             values[f'{stage} p99 (ms)'] = f'{high * 1e3:.2f}'
-        for number, hint in enumerate([*condition.hints, *newly_bad], 1):
+        for number, hint in enumerate([*condition.hints, *bad], 1):
             values[f'hint {number}'] = hint
         return DiagnosticStatus(
             level=level,
@@ -108,14 +111,14 @@ class DepthDiagnostics:
 
 
 def _summary(
-    condition: NodeCondition, newly_bad: list[str], rate_in: float, rate_out: float, now: float
+    condition: NodeCondition, bad: list[str], rate_in: float, rate_out: float, now: float
 ) -> tuple[bytes, str]:
     """Return the level and the one sentence that matters most."""
     if condition.problem is not None:
         return DiagnosticStatus.ERROR, f'not configured: {condition.problem}'
     if condition.state != 'active' or condition.predictor is None:
         return DiagnosticStatus.OK, f'{condition.state}: waits for ros2 lifecycle set'
-    report, concerns = condition.report, [*condition.hints, *newly_bad]
+    report, concerns = condition.report, [*condition.hints, *bad]
     silent_s = None if report.received_s is None else now - report.received_s
     if not concerns and silent_s is not None and silent_s > SILENT_S:
         return (
@@ -127,7 +130,7 @@ def _summary(
     if not condition.predictor.is_trained:
         concerns.append('untrained network: depth is meaningless')
     if concerns:
-        level = DiagnosticStatus.ERROR if newly_bad and not rate_out else DiagnosticStatus.WARN
+        level = DiagnosticStatus.ERROR if bad and not rate_out else DiagnosticStatus.WARN
         return level, '; '.join(concerns)
     if rate_in and not rate_out:
         return DiagnosticStatus.OK, f'{rate_in:.1f} images/s arrive, nobody subscribes to depth'

@@ -17,6 +17,15 @@ WINDOW = 300
 
 
 @dataclass(frozen=True)
+class BadFrames:
+    """How many frames one cause made useless, what the last did, and when (monotonic s)."""
+
+    count: int
+    text: str
+    last_s: float
+
+
+@dataclass(frozen=True)
 class FrameReport:
     """
     Hold the statistics at one moment.
@@ -27,7 +36,7 @@ class FrameReport:
         Frames that arrived, that a newer one replaced before the network was free, for which the
         network had nothing to do, and that led to published depth.
     bad : dict
-        Frames that could not be used: by cause their count and what was said of the last.
+        Frames that could not be used, by cause.
     latency_s : dict
         Median and 99th percentile of every stage over the last `WINDOW` frames, seconds.
     received_s : float or None
@@ -39,7 +48,7 @@ class FrameReport:
     dropped: int = 0
     idle: int = 0
     published: int = 0
-    bad: dict[str, tuple[int, str]] = field(default_factory=dict)
+    bad: dict[str, BadFrames] = field(default_factory=dict)
     latency_s: dict[str, tuple[float, float]] = field(default_factory=dict)
     received_s: float | None = None
 
@@ -50,7 +59,7 @@ class FrameStatistics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._bad: dict[str, tuple[int, str]] = {}
+        self._bad: dict[str, BadFrames] = {}
         self._seconds: dict[str, deque[float]] = {}
         self._received_s: float | None = None
 
@@ -78,7 +87,8 @@ class FrameStatistics:
     def count_bad(self, cause: str, text: str) -> None:
         """Count a frame that could not be used, and keep what is to be said about it."""
         with self._lock:
-            self._bad[cause] = self._bad.get(cause, (0, ''))[0] + 1, text
+            count = self._bad[cause].count + 1 if cause in self._bad else 1
+            self._bad[cause] = BadFrames(count, text, time.monotonic())
 
     def record(self, stage: str, seconds: float) -> None:
         """Add one duration of a stage, seconds."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -13,7 +14,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -161,6 +162,11 @@ class DepthNodeSettings:
                 raise ParameterError(
                     f'{row.name} = {value!r}: allowed are {", ".join(map(repr, choices))}'
                 )
+            lowest, highest = row.metadata['bounds'] or (None, None)
+            if lowest is not None and not lowest <= value <= highest:
+                raise ParameterError(
+                    f'{row.name} = {value:g}: allowed is {lowest:g} to {highest:g}'
+                )
         if self.min_depth and self.max_depth and self.min_depth >= self.max_depth:
             raise ParameterError(
                 f'min_depth = {self.min_depth:g} m with max_depth = {self.max_depth:g} m: '
@@ -181,15 +187,20 @@ class DepthNodeSettings:
 
     def with_values(self, values: Mapping[str, Any]) -> DepthNodeSettings:
         """Return a checked copy with some values changed; raise ParameterError if unusable."""
-        plain: dict[str, Any] = {
-            name: tuple(value) if isinstance(getattr(self, name), tuple) else value
-            for name, value in values.items()
+        typed: dict[str, Any] = {
+            name: _typed(name, value, ROWS[name].default) for name, value in values.items()
         }
-        changed = replace(self, **plain)
+        changed = replace(self, **typed)
         changed.check()
         return changed
 
 
+_TYPE_NAMES = {
+    str: 'a text',
+    bool: 'true or false',
+    int: 'a whole number',
+    float: 'a decimal number',
+}
 ROWS = {row.name: row for row in fields(DepthNodeSettings)}
 
 
@@ -218,7 +229,7 @@ class DepthNodeParameters:
                 name: node.declare_parameter(name, _declared(row.default), _descriptor(row)).value
                 for name, row in ROWS.items()
             }
-        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+        except InvalidParameterValueException as error:
             raise ParameterError(str(error)) from None
         self.settings = DepthNodeSettings().with_values(values)
         node.add_on_set_parameters_callback(self._on_set)
@@ -243,6 +254,23 @@ class DepthNodeParameters:
         return SetParametersResult(successful=True)
 
 
+def _typed(name: str, value: Any, default: Any) -> Any:
+    """Return a value in the type of its default; whole numbers may stand for decimal ones."""
+    if isinstance(default, tuple):
+        if not isinstance(value, (list, tuple, array)):
+            raise ParameterError(f'{name} = {value!r}: a list such as {list(default)} is expected')
+        return tuple(_typed(name, element, default[0]) for element in value)
+    wanted = type(default)
+    if wanted is float and type(value) is int:
+        return float(value)
+    if type(value) is not wanted:
+        raise ParameterError(
+            f'{name} = {value!r} is {_TYPE_NAMES.get(type(value), "nothing")}; '
+            f'{_TYPE_NAMES[wanted]} is expected'
+        )
+    return value
+
+
 def _declared(default: Any) -> Any:
     """Return a default as rclpy takes it: sequences as lists."""
     return list(default) if isinstance(default, tuple) else default
@@ -250,8 +278,12 @@ def _declared(default: Any) -> Any:
 
 def _descriptor(row: Any) -> ParameterDescriptor:
     """Describe one row of the table for `ros2 param describe` and rqt."""
+    # Types are checked by DepthNodeSettings: rclpy would say "expected '3' got '2'", and refuse 5
+    # for 5.0.
     descriptor = ParameterDescriptor(
-        description=row.metadata['description'], read_only=row.metadata['read_only']
+        description=row.metadata['description'],
+        read_only=row.metadata['read_only'],
+        dynamic_typing=True,
     )
     if row.metadata['choices']:
         descriptor.additional_constraints = 'one of ' + ', '.join(row.metadata['choices'])

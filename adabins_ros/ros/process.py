@@ -69,7 +69,8 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
-    node.trigger_shutdown()
+    with contextlib.suppress(RuntimeError):  # somebody may have shut it down already
+        node.trigger_shutdown()
     node.destroy_node()
     if rclpy.ok():
         rclpy.shutdown()

@@ -131,6 +131,7 @@ class Station:
         self.received: dict[str, list[Any]] = {}
         self._subscriptions: dict[str, Any] = {}
         self._clients: dict[str, Any] = {}
+        self.last_values: dict[str, str] | None = None
         self.listen('/diagnostics', DiagnosticArray)
 
     def destroy(self) -> None:
@@ -226,26 +227,28 @@ class Station:
             return messages[-1] if len(messages) > known else None
         return next((m for m in messages if stamp_ns(m.header.stamp) == stamp), None)
 
-    def next_diagnostics(self, timeout_s: float = 10.0) -> tuple[Any, dict[str, str]]:
-        """Wait for a status that begins from now on; return it and its values."""
-        seen = self.received['/diagnostics']
-        # The next one may have been made already: it takes the one after.
-        wanted = len(seen) + 2
-        self.spin_until(lambda: len(seen) >= wanted, timeout_s)
-        status = seen[-1].status[0]
-        return status, {value.key: value.value for value in status.values}
-
     def diagnostics_until(
-        self, reached: Callable[[Any, dict[str, str]], bool], timeout_s: float = 15.0
+        self,
+        reached: Callable[[Any, dict[str, str]], Any] = lambda status, values: True,
+        timeout_s: float = 15.0,
     ) -> tuple[Any, dict[str, str]]:
-        """Wait for a status that fulfils a condition; return it and its values."""
+        """Wait for a status of the depth node that fulfils a condition; return it."""
+        name = f'{self.node.get_namespace().strip("/")}/depth_node: depth'
+        statuses = self.received['/diagnostics']
+        statuses.clear()
+        last: tuple[Any, dict[str, str]] = (None, {})
         end = time.monotonic() + timeout_s
-        while True:
-            status, values = self.next_diagnostics()
-            if reached(status, values):
-                return status, values
-            if time.monotonic() > end:
-                raise AssertionError(f'last status: {status.message}\n{values}')
+        while time.monotonic() < end:
+            self.spin_for(lambda: statuses, 2.0)
+            while statuses:
+                status = statuses.pop(0).status[0]
+                if status.name != name:
+                    continue
+                self.last_values = {value.key: value.value for value in status.values}
+                last = status, self.last_values
+                if reached(*last):
+                    return last
+        raise AssertionError(f'last status: {last[0] and last[0].message}\n{last[1]}')
 
     def call(self, kind: Any, service: str, request: Any, timeout_s: float = 30.0) -> Any:
         """Call a service of the depth node and return its response."""

@@ -78,7 +78,7 @@ def test_a_second_signal_changes_nothing(start_node, make_station):
 @pytest.mark.parametrize(
     ('parameters', 'reason'),
     [
-        ({'max_depth': 5}, 'max_depth'),
+        ({'max_depth': 'far'}, "max_depth = 'far'"),
         ({'point_stride': 0}, 'point_stride'),
         ({'min_depth': 4.0, 'max_depth': 2.0}, 'min_depth must be the smaller one'),
         ({'image_transport': 'theora'}, "allowed are 'raw', 'compressed'"),
