@@ -142,15 +142,17 @@ class StreamHints:
                 )
 
     def _elsewhere(self, type_name: str) -> str:
-        """Name up to three topics of a type that others publish."""
+        """Name up to three topics of a type that others publish, the nearest namespace first."""
         own = (self._node.get_name(), self._node.get_namespace())
         topics = [
             topic
             for topic, types in self._node.get_topic_names_and_types()
             if type_name in types
+            and 'depth' not in topic
             and any(
                 (publisher.node_name, publisher.node_namespace) != own
                 for publisher in self._node.get_publishers_info_by_topic(topic)
             )
         ]
+        topics.sort(key=lambda topic: not topic.startswith(own[1]))
         return f' (published are {", ".join(topics[:3])})' if topics else ''

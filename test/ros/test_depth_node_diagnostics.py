@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What /diagnostics tells a user who sees no depth, or strange depth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+
+@pytest.fixture(scope='module')
+def image() -> Image:
+    """Return an image."""
+    pixels = np.random.default_rng(5).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    return Image(height=48, width=64, encoding='rgb8', step=192, data=pixels.tobytes())
+
+
+@pytest.fixture(scope='module')
+def camera_info() -> CameraInfo:
+    """Return the camera_info of the image."""
+    return CameraInfo(height=48, width=64, k=[55.0, 0.0, 31.5, 0.0, 55.0, 23.5, 0.0, 0.0, 1.0])
+
+
+def test_it_comes_once_a_second_in_the_name_of_the_node(station):
+    status, values = station.diagnostics_until()
+    first = station.node.get_clock().now()
+    for _ in range(3):
+        station.diagnostics_until()
+    elapsed_s = (station.node.get_clock().now() - first).nanoseconds / 1e9
+    assert 2.0 < elapsed_s < 4.0
+    assert status.name == 'test_depth_node_diagnostics/depth_node: depth'
+    assert status.hardware_id == values['device']
+    assert values['state'] == 'active'
+
+
+def test_an_untrained_network_is_called_one(station, image, camera_info):
+    station.exchange(image, camera_info)
+    status, values = station.diagnostics_until()
+    assert values['trained'] == 'False'
+    assert 'untrained network: depth is meaningless' in status.message
+    assert status.level == status.WARN
+
+
+def test_every_stage_has_its_percentiles_and_the_frame_its_age(station, image, camera_info):
+    topics = ('depth/image', 'depth/std', 'depth/color', 'points')
+    station.exchange(image, camera_info, *topics)
+    _, values = station.diagnostics_until(lambda _, values: 'points p99 (ms)' in values)
+    stages = ('decode', 'resize', 'network', 'upsample', 'image', 'std', 'color', 'points')
+    for stage in (*stages, 'publish', 'camera to publish', 'frame age'):
+        median, high = (float(values[f'{stage} {p} (ms)']) for p in ('p50', 'p99'))
+        assert 0 <= median <= high < 60_000, stage
+    assert values['inference size'] == '160x128'
+    assert float(values['focal scale']) == pytest.approx(160 / 64 * 55 / 277.128, abs=1e-4)
+
+
+def test_the_rates_are_those_of_the_last_second(station, image, camera_info):
+    station.exchange(image, camera_info)
+
+    def rates(_, values: dict[str, str]) -> bool:
+        station.publish(image, camera_info)
+        return float(values['rate in (Hz)']) > 0 and float(values['rate out (Hz)']) > 0
+
+    station.diagnostics_until(rates)
+
+
+def test_silence_makes_the_status_stale_or_names_a_reason(station, image, camera_info):
+    station.exchange(image, camera_info)
+    status, _ = station.diagnostics_until(
+        lambda status, _: 'no image has arrived' in status.message
+    )
+    assert status.level == status.WARN
+    assert 'no image has arrived for' in status.message
+    assert 'FASTDDS_DEFAULT_PROFILES_FILE' in status.message
+
+
+def test_no_publisher_is_said_with_the_topics_that_there_are(start_node, make_station):
+    process = start_node('lonely', inference_size=[128, 160], remaps={'image_raw': 'elsewhere'})
+    station = make_station('lonely')
+    station.wait_until_active()
+    status, _ = station.diagnostics_until(
+        lambda status, _: (
+            'nothing publishes on /lonely/elsewhere' in status.message
+            and '/lonely/image_raw' in status.message
+        )
+    )
+    assert 'remap image_raw' in status.message
+    station.destroy()
+    process.end()
+
+
+def test_a_camera_on_the_other_transport_is_found(start_node, make_station):
+    process = start_node('transport', inference_size=[128, 160])
+    station = make_station('transport')
+    station.node.destroy_publisher(station.images)
+    publisher = station.node.create_publisher(CompressedImage, 'image_raw/compressed', 5)
+    status, _ = station.diagnostics_until(
+        lambda status, _: "image_transport to 'compressed'" in status.message, timeout_s=60
+    )
+    assert '/transport/image_raw/compressed is published' in status.message
+    assert publisher.get_subscription_count() == 0
+    station.destroy()
+    process.end()
+
+
+def test_reliability_can_be_overridden_and_a_mismatch_is_explained(
+    start_node, make_station, image, camera_info
+):
+    process = start_node(
+        'reliable',
+        inference_size=[128, 160],
+        **{
+            'qos_overrides./reliable/image_raw.subscription.reliability': 'reliable',
+            'qos_overrides./reliable/depth/image.publisher.reliability': 'best_effort',
+        },
+    )
+    station = make_station('reliable')
+    station.wait_until_active()
+    status, _ = station.diagnostics_until(lambda status, _: 'QoS' in status.message)
+    assert 'qos_overrides./reliable/image_raw.subscription.reliability' in status.message
+    assert '/reliable/station' in status.message
+    station.node.destroy_publisher(station.images)
+    station.images = station.node.create_publisher(
+        Image, 'image_raw', QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+    )
+    station.listen('depth/std')
+    station.exchange(image, camera_info, 'depth/std')
+    (depth,) = station.node.get_publishers_info_by_topic('/reliable/depth/image')
+    assert depth.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+    (std,) = station.node.get_publishers_info_by_topic('/reliable/depth/std')
+    assert std.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    station.destroy()
+    process.end()

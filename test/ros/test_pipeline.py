@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an image message and a known depth to the messages that are published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.messages.clouds import read_cloud
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('torch')
+
+from adabins_ros.inference.predictor import DepthEstimate  # noqa: E402
+from adabins_ros.model.config import PRESETS  # noqa: E402
+from adabins_ros.ros.camera_source import CameraSource  # noqa: E402
+from adabins_ros.ros.frame_statistics import FrameStatistics  # noqa: E402
+from adabins_ros.ros.parameters import DepthNodeSettings  # noqa: E402
+from adabins_ros.ros.pipeline import DepthPipeline  # noqa: E402
+from adabins_ros.ros.products import depth_colors, mark_range, millimetres  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+
+CAMERA = PinholeCamera(160, 120, 130.0, 131.0, 80.5, 58.0)
+DISTANCE_M = 2.0
+EVERYTHING = {'image', 'image_raw', 'std', 'color', 'points', 'bin_centers', 'camera_info'}
+
+
+class Renderer:
+    """An estimator that knows the scene: it renders the depth of a plane."""
+
+    config = PRESETS['adabins-lite']
+
+    def __init__(self, normal: tuple[float, float, float], camera: PinholeCamera) -> None:
+        self.normal = np.array(normal) / np.linalg.norm(normal)
+        self.camera = camera
+        self.focal_lengths: list[float | None] = []
+
+    def predict(self, image: np.ndarray, focal_length_px: float | None = None) -> DepthEstimate:
+        """Intersect the ray of every pixel with the plane; the distribution is 10 % wide."""
+        self.focal_lengths.append(focal_length_px)
+        camera = self.camera
+        assert image.shape == (camera.height, camera.width, 3)
+        v, u = np.mgrid[0 : camera.height, 0 : camera.width]
+        rays = np.stack(
+            [(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)], axis=-1
+        )
+        depth = (DISTANCE_M / (rays @ self.normal)).astype(np.float32)
+        centers = np.linspace(0.1, 10, 64, dtype=np.float32)
+        return DepthEstimate(depth, depth * np.float32(0.1), centers, (240, 320))
+
+
+def info_of(camera: PinholeCamera) -> CameraInfo:
+    """Return the camera_info of a camera."""
+    return CameraInfo(
+        width=camera.width,
+        height=camera.height,
+        k=[camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0],
+    )
+
+
+def run(
+    estimator: Any, info: CameraInfo | None, wanted: set[str] = EVERYTHING, **parameters: Any
+) -> dict[str, Any]:
+    """Return the messages about one grey image of the estimator's camera."""
+    camera = estimator.camera
+    cameras = CameraSource('/camera_info', lambda cause, text: None)
+    if info is not None:
+        cameras.update(info)
+    pipeline = DepthPipeline(estimator, cameras, FrameStatistics(), lambda cause, text: None)
+    size = camera.width * camera.height
+    image = Image(
+        height=camera.height,
+        width=camera.width,
+        encoding='mono8',
+        step=camera.width,
+        data=bytes([128]) * size,
+    )
+    image.header.frame_id = 'optical'
+    settings = DepthNodeSettings().with_values(parameters)
+    return dict(pipeline.messages(image, wanted, settings))
+
+
+def finite_points(message: Any) -> np.ndarray:
+    """Return the finite points of a cloud, (N, 3)."""
+    cloud = read_cloud(message)
+    points = np.stack([cloud[name] for name in 'xyz'], axis=-1).reshape(-1, 3)
+    return points[np.isfinite(points).all(axis=1)]
+
+
+@pytest.mark.parametrize('stride', [1, 2, 3, 5, 8])
+@pytest.mark.parametrize('normal', [(0, 0, 1), (0.3, -0.2, 1), (0, 0.9, 1)])
+def test_a_plane_at_two_metres_comes_back_as_that_plane(normal, stride):
+    estimator = Renderer(normal, CAMERA)
+    message = run(estimator, info_of(CAMERA), {'points'}, point_stride=stride)['points']
+    assert (message.height, message.width) == (-(-120 // stride), -(-160 // stride))
+    points = finite_points(message)
+    assert len(points) > 0.9 * message.height * message.width
+    np.testing.assert_allclose(points @ estimator.normal, DISTANCE_M, atol=1e-4)
+
+
+def test_the_plane_seen_through_a_binned_region_of_interest_is_the_same_plane():
+    full = PinholeCamera(640, 480, 500.0, 505.0, 330.0, 250.0)
+    seen = full.cropped(100, 60, 320, 240).binned(2, 2)
+    info = info_of(full)
+    info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 100, 60, 320, 240
+    info.binning_x = info.binning_y = 2
+    estimator = Renderer((0.1, 0.2, 1), seen)
+    messages = run(estimator, info)
+    points = finite_points(messages['points'])
+    np.testing.assert_allclose(points @ estimator.normal, DISTANCE_M, atol=1e-4)
+    np.testing.assert_allclose(messages['camera_info'].k, seen.matrix.reshape(-1))
+    assert estimator.focal_lengths == [pytest.approx(250.0)]
+
+
+def test_points_keep_their_gates():
+    estimator = Renderer((0, 0.9, 1), CAMERA)
+    depth = np.frombuffer(run(estimator, info_of(CAMERA))['image'].data, '<f4')
+    middle = float(np.median(depth))
+    everything = finite_points(run(estimator, info_of(CAMERA))['points'])
+    near = finite_points(run(estimator, info_of(CAMERA), max_depth=middle)['points'])
+    far = finite_points(run(estimator, info_of(CAMERA), min_depth=middle)['points'])
+    assert near[:, 2].max() <= middle <= far[:, 2].min()
+    assert len(near) + len(far) == pytest.approx(len(everything), abs=100)
+    assert len(finite_points(run(estimator, info_of(CAMERA), max_std_ratio=0.11)['points']))
+    assert not len(finite_points(run(estimator, info_of(CAMERA), max_std_ratio=0.09)['points']))
+
+
+def test_flying_pixels_between_two_planes_are_no_points():
+    class Step(Renderer):
+        """A near wall before a far one, with the smooth edge of a network between them."""
+
+        def predict(self, image: Any, focal_length_px: float | None = None) -> DepthEstimate:
+            estimate = super().predict(image, focal_length_px)
+            ramp = np.interp(np.arange(160), [77, 83], [1.0, 3.0]).astype(np.float32)
+            depth = np.broadcast_to(ramp, (120, 160)).copy()
+            return DepthEstimate(depth, estimate.std, estimate.bin_centers, (240, 320))
+
+    for stride in (1, 2, 4):
+        points = finite_points(
+            run(Step((0, 0, 1), CAMERA), info_of(CAMERA), point_stride=stride)['points']
+        )
+        between = (points[:, 2] > 1.2) & (points[:, 2] < 2.6)
+        assert not between.any()
+        assert len(points) > 0.85 * (120 // stride) * (160 // stride)
+
+
+def test_without_intrinsics_there_is_depth_but_no_points_and_no_correction():
+    estimator = Renderer((0, 0, 1), CAMERA)
+    assert set(run(estimator, None)) == EVERYTHING - {'points', 'camera_info'}
+    assert estimator.focal_lengths == [None]
+    assert run(estimator, None, {'points', 'camera_info'}) == {}
+    assert len(estimator.focal_lengths) == 1
+
+
+def test_a_field_of_view_stands_in_for_intrinsics():
+    camera = PinholeCamera.from_horizontal_fov(160, 120, 70.0)
+    estimator = Renderer((0.2, 0, 1), camera)
+    messages = run(estimator, None, horizontal_fov_deg=70.0)
+    points = finite_points(messages['points'])
+    np.testing.assert_allclose(points @ estimator.normal, DISTANCE_M, atol=1e-4)
+    assert estimator.focal_lengths == [pytest.approx(camera.fx)]
+
+
+def test_focal_correction_can_be_switched_off_while_points_stay_right():
+    estimator = Renderer((0, 0, 1), CAMERA)
+    messages = run(estimator, info_of(CAMERA), focal_correction=False)
+    assert estimator.focal_lengths == [None]
+    assert len(finite_points(messages['points']))
+
+
+def test_depth_beyond_the_range_is_infinite_and_unknown_depth_stays_nan():
+    depth = np.array([[0.1, 0.5, 2.0, 5.0, 9.0, np.nan]], np.float32)
+    marked = mark_range(depth, 0.5, 5.0)
+    np.testing.assert_array_equal(marked, [[-np.inf, 0.5, 2.0, 5.0, np.inf, np.nan]])
+    np.testing.assert_array_equal(mark_range(depth, 0.0, np.inf), depth)
+
+
+def test_millimetres_are_rounded_and_never_wrap_around():
+    depth = [0.0004, 0.0006, 1.2344, 1.2346, 65.5349, 65.6, 80.0, np.inf, -np.inf, np.nan]
+    expected = [0, 1, 1234, 1235, 65535, 65535, 65535, 0, 0, 0]
+    np.testing.assert_array_equal(millimetres(np.array([depth], np.float32))[0], expected)
+
+
+def test_colours_go_from_red_near_to_blue_far_and_are_dark_where_unknown():
+    near, far, unknown, beyond = depth_colors(
+        np.array([[0.5, 9.5, np.nan, np.inf]], np.float32), 10.0
+    )[0].astype(int)
+    assert near[0] > near[2] + 50
+    assert far[2] > far[0]
+    assert unknown.tolist() == beyond.tolist() == [32, 32, 32]
