@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `adabins` command, for people without a ROS shell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import os
+from pathlib import Path
+import signal
+from typing import Annotated
+
+# torch, rclpy, rosbags and OpenCV are imported by the commands that need them.
+from adabins_ros import __version__
+import typer
+
+app = typer.Typer(
+    help='Metric depth with uncertainty from one camera.',
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+# What follows belongs to another command line; the first word ends typer's own.
+PASS_THROUGH = {
+    'ignore_unknown_options': True,
+    'allow_extra_args': True,
+    'allow_interspersed_args': False,
+}
+MODEL_HELP = 'Preset (adabins-lite, adabins-nyu, adabins-kitti) or file (AdaBins_nyu.pt).'
+DEVICE_HELP = 'auto, cpu, cuda or cuda:N.'
+
+
+@app.callback(invoke_without_command=True)
+def adabins(
+    version: Annotated[bool, typer.Option('--version', help='Show the version.')] = False,
+) -> None:
+    if version:
+        typer.echo(f'adabins_ros {__version__}')
+        raise typer.Exit
+
+
+@app.command(context_settings=PASS_THROUGH)
+def node(context: typer.Context) -> None:
+    """
+    Run the depth node, as `ros2 run adabins_ros depth_node` does.
+
+    Everything after `node` is its command line, for example:
+    adabins node --ros-args -p model:=adabins-lite -r image_raw:=/camera/image_raw
+    """
+    from adabins_ros.dds_profile import set_dds_profile
+
+    set_dds_profile(os.environ)
+    with explained('node'):
+        from adabins_ros.ros import depth_node
+
+        status = depth_node.main(context.args)
+    raise typer.Exit(status)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help='Pictures, and folders of pictures.')],
+    output: Annotated[Path, typer.Option(help='Folder for <stem>.npz and <stem>.png.')],
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = 'adabins-lite',
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = 'auto',
+    depth_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar='MIN MAX', help="Metres; for an authors' file whose name does not tell it."
+        ),
+    ] = None,
+    focal_length: Annotated[
+        float | None, typer.Option(metavar='PX', help='Focal length in pixels of the pictures.')
+    ] = None,
+    horizontal_fov: Annotated[
+        float | None, typer.Option(metavar='DEG', help='Horizontal field of view instead.')
+    ] = None,
+    flip_average: Annotated[
+        bool, typer.Option('--flip-average', help='Average with the mirrored picture.')
+    ] = False,
+    inference_size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar='HEIGHT WIDTH', help='Size that the network sees, px.'),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option('--overwrite', help='Replace results that exist.')
+    ] = False,
+) -> None:
+    """
+    Predict the depth of photos.
+
+    For each one <stem>.npz gets depth and std, (H, W) in metres, and bin_centers, (N,) in metres;
+    <stem>.png shows them.
+    """
+    if focal_length is not None and horizontal_fov is not None:
+        raise typer.BadParameter('give --focal-length or --horizontal-fov, not both')
+    with explained('predict'):
+        from adabins_ros.prediction import FocalLength, predict_photos
+
+        focal = FocalLength(focal_length, horizontal_fov)
+        failures = predict_photos(
+            images,
+            output,
+            model,
+            focal=focal,
+            overwrite=overwrite,
+            device=device,
+            depth_range=depth_range,
+            flip_average=flip_average,
+            inference_size=inference_size,
+        )
+    raise typer.Exit(1 if failures else 0)
+
+
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def play(context: typer.Context) -> None:
+    """Replay a recording into ROS; see `adabins play --help`."""
+    with explained('play'):
+        from adabins_ros.ros import play_bag
+    play_bag.main(context.args, prog_name='adabins play')
+
+
+@app.command()
+def pack(
+    folder: Annotated[
+        Path, typer.Argument(help='RGB-D frames: rgb/, depth/ (16-bit PNG), camera.json.')
+    ],
+    output: Annotated[Path, typer.Option(help='The .mcap to write; it must not exist.')],
+    start: Annotated[int | None, typer.Option(help='First frame, counted from 0.')] = None,
+    stop: Annotated[int | None, typer.Option(help='Frame after the last.')] = None,
+    rate: Annotated[
+        float | None, typer.Option(help='Frames per second; what the folder says by default.')
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option('--raw', help='Raw images instead of JPEG and PNG.')
+    ] = False,
+) -> None:
+    """Turn a folder of RGB-D frames into a recording."""
+    with explained('pack'):
+        from adabins_ros.bags import pack_folder
+
+        count = pack_folder(folder, output, start, stop, rate, compressed=not raw)
+        files = [output] if output.is_file() else list(output.iterdir())
+        megabytes = sum(file.stat().st_size for file in files) / 1e6
+        typer.echo(f'{output}: {count} frames, {megabytes:.1f} MB')
+
+
+@app.command()
+def demo(
+    bag: Annotated[
+        Path | None, typer.Option(help='A recording with a colour camera; the sample by default.')
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(help='Folder for contact_sheet.png and outputs.mcap.')
+    ] = Path('demo_output'),
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = 'adabins-lite',
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = 'auto',
+) -> None:
+    """
+    Play a recording into the node and show what comes out.
+
+    Player, node and collector are three processes that talk over DDS, away from other ROS nodes.
+    An earlier contact_sheet.png and outputs.mcap in the folder are replaced.
+    """
+    # As Ctrl-C does: the processes are stopped first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with explained('demo'):
+        from adabins_ros.demo.run import run_demo
+        from adabins_ros.package_files import package_file
+        from rich.console import Console
+
+        recording = bag or package_file('samples/living_room.mcap')
+        run_demo(recording, output, model, device, Console())
+
+
+@contextmanager
+def explained(command: str) -> Iterator[None]:
+    """Turn the errors that users can meet into one sentence and exit status 1."""
+    try:
+        yield
+    except Exception as error:
+        text = _in_words(error)
+        if text is None:
+            raise
+        typer.echo(f'adabins {command}: {text}', err=True)
+        raise typer.Exit(1) from None
+
+
+def _in_words(error: Exception) -> str | None:
+    """Return what to tell the user, or None for a fault of this program."""
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f'the Python package {error.name} is not installed; source the setup file of your '
+            "ROS install, or install this package with: pip install '.[ros]'"
+        )
+    if isinstance(error, OSError):
+        where = f'{error.filename}: ' if error.filename else ''
+        return f'{where}{error.strerror or error}'
+    # The texts of this package's own errors are written for people.
+    return str(error) if type(error).__module__.startswith('adabins_ros.') else None
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the demo's outputs are worth: errors against the recorded depth, and rows of the sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+import itertools
+from pathlib import Path
+from typing import Any
+
+from adabins_ros.bags import (
+    CameraTopics,
+    iterate_frames,
+    open_recording,
+    Recording,
+    RecordingError,
+    RgbdFrame,
+)
+from adabins_ros.evaluation.contact_sheet import SheetRow
+from adabins_ros.evaluation.errors import average, depth_errors, DepthErrors
+from adabins_ros.messages import decode_depth, read_cloud
+from adabins_ros.messages.stamps import NANOSECONDS
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+DEPTH_TOPIC, STD_TOPIC = '/depth/image', '/depth/std'
+POINTS_TOPIC, BIN_CENTERS_TOPIC = '/points', '/depth/bin_centers'
+TRUE_RANGE_M = (1e-3, 80.0)
+"""True depth that counts, metres: up to KITTI's limit."""
+SHEET_ROWS = 4
+
+
+@dataclass(frozen=True)
+class DemoResults:
+    """
+    Hold what is to be shown of a run.
+
+    Attributes
+    ----------
+    errors : DepthErrors
+        Averaged over the frames with true depth; its `images` is their number.
+    rows : list of SheetRow
+        Frames from the whole recording.
+    no_truth : str
+        Why there is nothing to compare with; empty where there is.
+
+    """
+
+    errors: DepthErrors
+    rows: list[SheetRow]
+    no_truth: str
+
+
+def read_results(outputs: Path, bag: Path, topics: CameraTopics) -> DemoResults:
+    """
+    Compare published depth with the recorded one of the same stamp, and choose frames to show.
+
+    Parameters
+    ----------
+    outputs : path
+        What the collector has written.
+    bag : path
+        What was played.
+    topics : CameraTopics
+        Of the bag; its depth is the truth.
+
+    Raises
+    ------
+    RecordingError
+        One of the two is damaged, or no depth was published.
+
+    """
+    with open_recording(outputs) as published, open_recording(bag) as recording:
+        if DEPTH_TOPIC not in published.topics:
+            raise RecordingError(f'{outputs} holds no depth: nothing was published on it')
+        stamps = [message.log_ns for message in published.messages([DEPTH_TOPIC])]
+        frames, no_truth = _frames(recording, topics)
+        errors: list[DepthErrors] = []
+        shown: dict[int, RgbdFrame] = {}
+        wanted = _spread(stamps)
+        for depth, frame in _matched(published, frames):
+            if frame.depth is not None:
+                errors.append(depth_errors(_resized(depth, frame.depth), frame.depth, *TRUE_RANGE_M))
+            while wanted and frame.stamp_ns >= wanted[0]:
+                shown[frame.stamp_ns] = frame
+                wanted.pop(0)
+        if topics.depth and not no_truth and not errors:
+            no_truth = 'no published depth has the stamp of a recorded one'
+        return DemoResults(average(errors), _sheet_rows(published, shown), no_truth)
+
+
+def _frames(recording: Recording, topics: CameraTopics) -> tuple[Iterator[RgbdFrame], str]:
+    """Return the recorded frames, with their true depth if there is any, and why not if not."""
+    no_truth = 'none recorded'
+    if topics.depth:
+        frames = iterate_frames(recording, topics, on_bad_frame=_leave_out)
+        try:
+            return itertools.chain([next(frames)], frames), ''
+        except RecordingError as error:
+            no_truth = str(error)
+        except StopIteration:
+            no_truth = 'no recorded frame can be decoded'
+    colour_only = replace(topics, depth=None)
+    return iterate_frames(recording, colour_only, on_bad_frame=_leave_out), no_truth
+
+
+def _leave_out(text: str) -> None:
+    """Say nothing: the node has met the same frame, and counts it."""
+
+
+def _matched(
+    published: Recording, frames: Iterator[RgbdFrame]
+) -> Iterator[tuple[NDArray[np.float32], RgbdFrame]]:
+    """Yield each published depth image with the frame that it was made from."""
+    frame = next(frames, None)
+    for message in published.messages([DEPTH_TOPIC]):
+        while frame is not None and frame.stamp_ns < message.log_ns:
+            frame = next(frames, None)
+        if frame is None:
+            return
+        if frame.stamp_ns == message.log_ns:
+            yield decode_depth(message.decode()), frame
+
+
+def _resized(depth: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.float32]:
+    if depth.shape == truth.shape:
+        return depth
+    size = truth.shape[1], truth.shape[0]
+    return np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST), np.float32)
+
+
+def _spread(stamps: list[int]) -> list[int]:
+    """Return a few stamps from the whole time, in order."""
+    places = (np.arange(SHEET_ROWS) + 0.5) * len(stamps) / SHEET_ROWS
+    return [stamps[index] for index in sorted(set(places.astype(int).tolist()))]
+
+
+def _sheet_rows(published: Recording, shown: dict[int, RgbdFrame]) -> list[SheetRow]:
+    rows = []
+    for stamp_ns, frame in sorted(shown.items()):
+        found = _messages_at(published, stamp_ns)
+        depth = decode_depth(found[DEPTH_TOPIC])
+        std, bins = found.get(STD_TOPIC), found.get(BIN_CENTERS_TOPIC)
+        cloud = found.get(POINTS_TOPIC)
+        rows.append(
+            SheetRow(
+                title=f'{(stamp_ns - published.start_ns) / NANOSECONDS:.1f} s',
+                rgb=frame.rgb,
+                depth=depth,
+                std=np.full_like(depth, np.nan) if std is None else decode_depth(std),
+                bin_centers=np.array([] if bins is None else bins.data, np.float32),
+                truth=frame.depth,
+                cloud=None if cloud is None else read_cloud(cloud),
+            )
+        )
+    return rows
+
+
+def _messages_at(published: Recording, stamp_ns: int) -> dict[str, Any]:
+    """Return the messages that belong to one image, by topic."""
+    names = (DEPTH_TOPIC, STD_TOPIC, POINTS_TOPIC, BIN_CENTERS_TOPIC)
+    topics = [name for name in names if name in published.topics]
+    messages = published.messages(topics, start_ns=stamp_ns)
+    same_time = itertools.takewhile(lambda message: message.log_ns == stamp_ns, messages)
+    return {message.topic: message.decode() for message in same_time}

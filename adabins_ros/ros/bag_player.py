@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Publish what a recording holds, byte for byte, at the pace at which it was recorded."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Collection, Mapping
+import contextlib
+from importlib import import_module
+import itertools
+import threading
+import time
+from typing import Any
+
+from adabins_ros.bags import Recording, RecordingError
+from adabins_ros.bags.recorded_message import RecordedMessage
+from adabins_ros.messages.stamps import NANOSECONDS, stamp_from_ns
+import numpy as np
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosgraph_msgs.msg import Clock
+
+CLOCK_RATE_HZ = 40.0
+"""As often as `ros2 bag play --clock` publishes."""
+SETTLED_S = 0.3
+"""No further subscriber for so long: those that were starting are there, seconds."""
+POLL_S = 0.02
+ACKNOWLEDGE_S = 2.0
+"""How long the end waits until reliable subscribers have the last messages, seconds."""
+MOST_LATCHED = 100
+LATENESS_WINDOW = 100_000
+
+
+class BagPlayer:
+    """
+    Replay a recording through a node's publishers.
+
+    Publishers are reliable with a depth of 10, and transient-local where the recorded ones were.
+    Messages leave at absolute times of the steady clock, so that errors do not add up.
+
+    Parameters
+    ----------
+    node : Node
+        Need not be spun.
+    recording : Recording
+        Stays open while it plays.
+    rate : float
+        2 plays twice as fast.
+    start_s : float
+        Where to begin, seconds of the recording. Latched messages from before are published first.
+    clock : bool
+        Publish the time of the recording on /clock.
+    topics : collection of str, optional
+        Only these; all by default.
+    remaps : mapping of str to str, optional
+        Recorded topic to published topic.
+
+    Attributes
+    ----------
+    published : Counter
+        Messages by recorded topic.
+    skipped : dict of str to str
+        Topics that can't be published, and why.
+
+    Raises
+    ------
+    RecordingError
+        A topic that the recording does not have, nothing to publish, or a start behind the end.
+
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        recording: Recording,
+        *,
+        rate: float = 1.0,
+        start_s: float = 0.0,
+        clock: bool = False,
+        topics: Collection[str] | None = None,
+        remaps: Mapping[str, str] | None = None,
+    ) -> None:
+        self.published: Counter[str] = Counter()
+        self.skipped: dict[str, str] = {}
+        self._recording = recording
+        self._rate = rate
+        self._start_ns = recording.start_ns + round(start_s * NANOSECONDS)
+        if self._start_ns > recording.end_ns:
+            duration_s = (recording.end_ns - recording.start_ns) / NANOSECONDS
+            raise RecordingError(
+                f'{recording.path} lasts {duration_s:.1f} s; it can not be started at {start_s:g} s'
+            )
+        self._lateness_s: deque[float] = deque(maxlen=LATENESS_WINDOW)
+        self._publishers: dict[str, Publisher] = {}
+        self._make_publishers(node, topics, remaps or {})
+        self._clock: Publisher | None = None
+        if clock:
+            self._clock = node.create_publisher(Clock, '/clock', QoSProfile(depth=1))
+        self._origin_s = self._tick_s = 0.0
+
+    @property
+    def topics(self) -> list[str]:
+        """Return the recorded topics that are played."""
+        return list(self._publishers)
+
+    def lateness_p99_s(self) -> float:
+        """Return how late messages left, 99th percentile, seconds."""
+        return float(np.percentile(self._lateness_s, 99)) if self._lateness_s else 0.0
+
+    def wait_for_subscribers(self, stop: threading.Event, timeout_s: float) -> bool:
+        """
+        Wait until somebody listens and no further subscriber appears.
+
+        Parameters
+        ----------
+        stop : Event
+            Ends the waiting.
+        timeout_s : float
+            So does this, seconds.
+
+        Returns
+        -------
+        bool
+            Whether there is a subscriber.
+
+        """
+        end = time.monotonic() + timeout_s
+        known, changed = 0, time.monotonic()
+        while not stop.is_set():
+            now, count = time.monotonic(), self._subscribers()
+            if count != known:
+                known, changed = count, now
+            if (known and now - changed >= SETTLED_S) or now >= end:
+                break
+            stop.wait(POLL_S)
+        return known > 0
+
+    def play(self, stop: threading.Event, loop: bool = False) -> None:
+        """
+        Publish everything, once or until it is stopped.
+
+        Parameters
+        ----------
+        stop : Event
+            Ends it between two messages.
+        loop : bool
+            Begin again at the end, after one period of the busiest topic.
+
+        Raises
+        ------
+        RecordingError
+            The recording is damaged.
+
+        """
+        self._prepare()
+        self._publish_latched()
+        self._origin_s = self._tick_s = time.monotonic()
+        while self._play_once(stop) and loop:
+            self._origin_s += self._loop_s()
+            if not self._wait_until(self._origin_s, stop):
+                return
+
+    def finish(self) -> None:
+        """Wait, for a limited time, until reliable subscribers have everything."""
+        for publisher in self._publishers.values():
+            # Not every middleware can tell.
+            with contextlib.suppress(RuntimeError):
+                publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_S))
+
+    def _make_publishers(
+        self, node: Node, topics: Collection[str] | None, remaps: Mapping[str, str]
+    ) -> None:
+        known = self._recording.topics
+        for topic in {*(topics or ()), *remaps}:
+            if topic not in known:
+                raise RecordingError(
+                    f'{self._recording.path} has no topic {topic}; it has '
+                    f'{self._recording.describe_topics()}'
+                )
+        for topic, info in known.items():
+            if topics is not None and topic not in topics:
+                continue
+            try:
+                kind = _message_class(info.msgtype)
+            except (ImportError, AttributeError, ValueError):
+                self.skipped[topic] = f'the message type {info.msgtype} is not installed'
+                continue
+            self._publishers[topic] = node.create_publisher(
+                kind, remaps.get(topic, topic), _quality(info.latched, info.count)
+            )
+        if not self._publishers:
+            reasons = '; '.join(f'{topic}: {why}' for topic, why in self.skipped.items())
+            raise RecordingError(
+                f'{self._recording.path} holds nothing to play: {reasons or "it has no topics"}'
+            )
+
+    def _subscribers(self) -> int:
+        return sum(publisher.get_subscription_count() for publisher in self._publishers.values())
+
+    def _prepare(self) -> None:
+        """Parse the message definitions of a ROS 1 bag, which would delay the first messages."""
+        for topic in self._publishers:
+            for message in itertools.islice(self._recording.messages([topic]), 1):
+                with contextlib.suppress(RecordingError):
+                    message.cdr()
+
+    def _publish_latched(self) -> None:
+        known = self._recording.topics
+        latched = [topic for topic in self._publishers if known[topic].latched]
+        if self._start_ns == self._recording.start_ns or not latched:
+            return
+        for message in self._recording.messages(latched):
+            if message.log_ns >= self._start_ns:
+                return
+            self._publish(message)
+
+    def _play_once(self, stop: threading.Event) -> bool:
+        """Publish from the start to the end; tell whether that was not stopped."""
+        for message in self._recording.messages(self._publishers, self._start_ns):
+            ahead_s = (message.log_ns - self._start_ns) / NANOSECONDS / self._rate
+            due_s = self._origin_s + ahead_s
+            if not self._wait_until(due_s, stop):
+                return False
+            self._publish(message)
+            self._lateness_s.append(time.monotonic() - due_s)
+        return True
+
+    def _publish(self, message: RecordedMessage) -> None:
+        try:
+            data = message.cdr()
+        except RecordingError as error:
+            self.skipped.setdefault(message.topic, f'not all of it: {error}')
+            return
+        self._publishers[message.topic].publish(data)
+        self.published[message.topic] += 1
+
+    def _wait_until(self, due_s: float, stop: threading.Event) -> bool:
+        """Wait, publishing the time meanwhile; tell whether that was not stopped."""
+        while self._clock is not None and self._tick_s <= due_s:
+            if stop.wait(self._tick_s - time.monotonic()):
+                return False
+            elapsed_s = (self._tick_s - self._origin_s) * self._rate
+            now_ns = self._start_ns + round(max(elapsed_s, 0) * NANOSECONDS)
+            seconds, nanoseconds = stamp_from_ns(now_ns)
+            message = Clock()
+            message.clock.sec, message.clock.nanosec = seconds, nanoseconds
+            self._clock.publish(message)
+            self._tick_s += 1 / CLOCK_RATE_HZ
+        return not stop.wait(due_s - time.monotonic())
+
+    def _loop_s(self) -> float:
+        """Return how long one round takes, with the pause that keeps the busiest topic's rate."""
+        duration_s = (self._recording.end_ns - self._start_ns) / NANOSECONDS
+        busiest = max(self._recording.topics[topic].count for topic in self._publishers)
+        pause_s = duration_s / (busiest - 1) if busiest > 1 else 1.0
+        return max(duration_s + pause_s, 1e-3) / self._rate
+
+
+def _message_class(msgtype: str) -> Any:
+    """Return the class of 'sensor_msgs/msg/Image'."""
+    package, kind, name = msgtype.split('/')
+    return getattr(import_module(f'{package}.{kind}'), name)
+
+
+def _quality(latched: bool, count: int) -> QoSProfile:
+    if not latched:
+        return QoSProfile(depth=10)
+    # One publisher stands for all that were recorded: each may have latched a message.
+    depth = min(max(count, 1), MOST_LATCHED)
+    return QoSProfile(depth=depth, durability=DurabilityPolicy.TRANSIENT_LOCAL)

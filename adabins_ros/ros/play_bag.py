@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command that replays a recording into ROS: `play_bag`, and `adabins play`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import json
+import os
+from pathlib import Path
+import sys
+import threading
+from typing import Annotated
+
+from adabins_ros.bags import open_recording, Recording, RecordingError
+from adabins_ros.dds_profile import set_dds_profile
+from adabins_ros.messages.stamps import NANOSECONDS
+from adabins_ros.ros.bag_player import BagPlayer, CLOCK_RATE_HZ
+from adabins_ros.ros.process import StopSignals
+import rclpy
+from rclpy.signals import SignalHandlerOptions
+import typer
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def play(
+    context: typer.Context,
+    bag: Annotated[
+        Path, typer.Argument(help='A ROS 1 .bag, a rosbag2 folder, a .mcap or a .db3.')
+    ],
+    rate: Annotated[float, typer.Option(help='2 plays twice as fast.')] = 1.0,
+    loop: Annotated[bool, typer.Option('--loop', help='Begin again at the end.')] = False,
+    start: Annotated[float, typer.Option(min=0.0, help='Where to begin, seconds.')] = 0.0,
+    clock: Annotated[
+        bool,
+        typer.Option(
+            '--clock', help=f'Publish the recorded time on /clock, at {CLOCK_RATE_HZ:g} Hz.'
+        ),
+    ] = False,
+    remap: Annotated[
+        list[str] | None,
+        typer.Option(metavar='OLD:=NEW', help='Publish a topic under another name; repeatable.'),
+    ] = None,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(metavar='NAME', help='Play this topic and no other; repeatable.'),
+    ] = None,
+    wait: Annotated[
+        float,
+        typer.Option(min=0.0, help='Longest wait for the first subscriber, seconds.'),
+    ] = 10.0,
+    report: Annotated[
+        Path | None, typer.Option(help='Write what was played into this file, as JSON.')
+    ] = None,
+) -> None:
+    """
+    Replay a recording into ROS: its messages as they are, at the pace of the recording.
+
+    What follows --ros-args goes to ROS.
+    """
+    if not 0 < rate < float('inf'):
+        raise typer.BadParameter(f'the rate must be positive, not {rate:g}', param_hint='--rate')
+    remaps = _remaps(remap or [])
+    rclpy.init(args=context.obj, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        with open_recording(bag) as recording:
+            node = rclpy.create_node('play_bag', start_parameter_services=False)
+            player = BagPlayer(
+                node,
+                recording,
+                rate=rate,
+                start_s=start,
+                clock=clock,
+                topics=topic or None,
+                remaps=remaps,
+            )
+            _say_what_is_played(recording, player)
+            _until_signal(lambda stop: _play(player, stop, wait, loop))
+            _say_what_was_played(recording, player)
+            if report is not None:
+                _write_report(report, player)
+            node.destroy_node()
+    except (RecordingError, OSError) as error:
+        typer.echo(f'{context.command_path}: {error}', err=True)
+        raise typer.Exit(1) from None
+    finally:
+        rclpy.try_shutdown()
+
+
+def main(args: list[str] | None = None, prog_name: str = 'play_bag') -> None:
+    """Run the command and end the process, with status 0 after SIGINT and SIGTERM too."""
+    own_args, ros_args = _split(sys.argv[1:] if args is None else args)
+    # Before Fast DDS reads it: at the default settings large images are lost.
+    set_dds_profile(os.environ)
+    app(own_args, prog_name=prog_name, obj=ros_args)
+
+
+def _split(args: list[str]) -> tuple[list[str], list[str]]:
+    """
+    Return what is for the command, and the parts from --ros-args to -- that are for ROS.
+
+    rclpy.utilities.remove_ros_args would also take the OLD:=NEW of --remap away.
+    """
+    ours: list[str] = []
+    for_ros: list[str] = []
+    current = ours
+    for arg in args:
+        if arg == '--ros-args':
+            current = for_ros
+        current.append(arg)
+        if arg == '--' and current is for_ros:
+            current = ours
+    return ours, for_ros
+
+
+def _remaps(texts: list[str]) -> dict[str, str]:
+    remaps = {}
+    for text in texts:
+        recorded, separator, published = text.partition(':=')
+        if not (separator and recorded and published):
+            raise typer.BadParameter(f'{text!r} is not OLD:=NEW', param_hint='--remap')
+        remaps[recorded] = published
+    return remaps
+
+
+def _until_signal(work: Callable[[threading.Event], None]) -> None:
+    """Run work in a thread, so that a signal is heard at once; raise what it raises."""
+    stop_signals, stop = StopSignals(), threading.Event()
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work(stop)
+        except BaseException as error:
+            failures.append(error)
+        stop_signals.put()
+
+    thread = threading.Thread(target=run, name='player')
+    thread.start()
+    stop_signals.wait()
+    stop.set()
+    stop_signals.ignore()
+    thread.join()
+    for failure in failures:
+        raise failure
+
+
+def _play(player: BagPlayer, stop: threading.Event, wait_s: float, loop: bool) -> None:
+    if wait_s and not player.wait_for_subscribers(stop, wait_s) and not stop.is_set():
+        print(f'nobody has subscribed within {wait_s:g} s; playing all the same', flush=True)
+    player.play(stop, loop)
+    if not stop.is_set():
+        player.finish()
+
+
+def _say_what_is_played(recording: Recording, player: BagPlayer) -> None:
+    duration_s = (recording.end_ns - recording.start_ns) / NANOSECONDS
+    count = sum(recording.topics[topic].count for topic in player.topics)
+    print(
+        f'{recording.path}: {duration_s:.1f} s, {count} messages on {len(player.topics)} topics',
+        flush=True,
+    )
+    for topic, reason in player.skipped.items():
+        print(f'{topic} is not played: {reason}', flush=True)
+
+
+def _say_what_was_played(recording: Recording, player: BagPlayer) -> None:
+    for topic in player.topics:
+        print(f'{player.published[topic]:8} {topic} ({recording.topics[topic].msgtype})')
+    print(
+        f'messages published: {sum(player.published.values())}, '
+        f'99 % of them at most {player.lateness_p99_s() * 1e3:.1f} ms late',
+        flush=True,
+    )
+
+
+def _write_report(path: Path, player: BagPlayer) -> None:
+    report = {
+        'published': dict(player.published),
+        'skipped': player.skipped,
+        'lateness_p99_s': player.lateness_p99_s(),
+    }
+    path.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()
