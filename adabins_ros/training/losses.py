@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's two losses: scale-invariant log error (equation 4) and bin-centre chamfer (5)."""
+
+from __future__ import annotations
+
+import torch
+from torch import distributed, nn
+from torch.distributed.nn import functional as synchronized
+from torch.nn import functional
+
+_SMALLEST_DEPTH_M = 1e-6
+_SMALLEST_SQUARE = 1e-12
+
+
+def resize_like(prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Up-sample the prediction (B, 1, h, w) to the truth's (B, 1, H, W), in single precision."""
+    prediction = prediction.float()
+    if prediction.shape[-2:] == truth.shape[-2:]:
+        return prediction
+    return functional.interpolate(
+        prediction, size=truth.shape[-2:], mode='bilinear', align_corners=True
+    )
+
+
+def valid_depth(truth: torch.Tensor, min_depth: float, max_depth: float) -> torch.Tensor:
+    """Tell where the truth can teach: inside the open depth range (so neither 0 nor NaN)."""
+    return (truth > min_depth) & (truth < max_depth)
+
+
+class SILog(nn.Module):
+    """
+    Scale-invariant log loss over all valid pixels of the batch (equation 4).
+
+    alpha sqrt(var(g) + (1 - lambda) mean(g)^2) with g = ln prediction - ln truth. With lambda 1
+    a common factor of the whole prediction costs nothing. Unlike in the authors' code, truth
+    beyond the network's range does not count: no bin could reach it.
+
+    Parameters
+    ----------
+    min_depth, max_depth : float
+        The network's depth range, m.
+    lambda_, alpha : float
+        Share of the mean error that is forgiven, and factor.
+
+    """
+
+    def __init__(
+        self, min_depth: float, max_depth: float, *, lambda_: float = 0.85, alpha: float = 10.0
+    ) -> None:
+        super().__init__()
+        self.min_depth, self.max_depth = min_depth, max_depth
+        self.lambda_, self.alpha = lambda_, alpha
+
+    def forward(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """
+        Compare a prediction with the truth.
+
+        While several processes train, mean and variance are those of all their pixels, as if one
+        process had the whole batch.
+
+        Parameters
+        ----------
+        prediction : torch.Tensor
+            (B, 1, h, w), m; up-sampled here to the truth's size.
+        truth : torch.Tensor
+            (B, 1, H, W), m; 0 where unknown.
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar; 0 with zero gradients if no pixel is valid.
+
+        """
+        prediction, truth = resize_like(prediction, truth), truth.float()
+        valid = valid_depth(truth, self.min_depth, self.max_depth)
+        # 1 m in place of unknown depth: its logarithm is finite, and so is the gradient.
+        truth = torch.where(valid, truth, 1.0)
+        error = torch.log(prediction.clamp_min(_SMALLEST_DEPTH_M)) - torch.log(truth)
+        error = torch.where(valid, error, 0.0)
+        together = self.training and distributed.is_available() and distributed.is_initialized()
+        count, total = valid.sum().float(), error.sum()
+        if together:
+            count, total = synchronized.all_reduce(torch.stack([count, total])).unbind()
+        pixels = count.detach().clamp_min(1.0)
+        mean = total / pixels
+        # In two passes: the difference of the means of squares would lose digits.
+        deviation = torch.where(valid, error - mean, 0.0).square().sum()
+        if together:
+            deviation = synchronized.all_reduce(deviation)
+        square = deviation / pixels + (1.0 - self.lambda_) * mean.square()
+        loss = self.alpha * square.clamp_min(_SMALLEST_SQUARE).sqrt()
+        return torch.where(count > 0, loss, loss * 0.0)
+
+
+class BinCentersChamfer(nn.Module):
+    """
+    Bidirectional chamfer distance between bin centres and true depths (equation 5).
+
+    Per image, the mean over the bins of the squared distance to the nearest true depth, plus the
+    mean over the true depths of that to the nearest bin; then the mean over images. Depth has one
+    dimension: between two centres that follow each other only these, and only the lowest and the
+    highest depth there, can be nearest. So it is exact without the N x P matrix of distances.
+
+    Parameters
+    ----------
+    min_depth, max_depth : float
+        The network's depth range, m.
+
+    """
+
+    def __init__(self, min_depth: float, max_depth: float) -> None:
+        super().__init__()
+        self.min_depth, self.max_depth = min_depth, max_depth
+
+    def forward(self, bin_centers: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """
+        Compare bin centres with the depths that are there.
+
+        Parameters
+        ----------
+        bin_centers : torch.Tensor
+            (B, N), m; any order.
+        truth : torch.Tensor
+            (B, 1, H, W), m; 0 where unknown.
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar, m^2. An image without valid depth adds 0.
+
+        """
+        centers = bin_centers.float().sort(dim=1).values
+        depths = truth.float().flatten(1)
+        valid = valid_depth(depths, self.min_depth, self.max_depth)
+        depths = torch.where(valid, depths, 0.0)
+        counts = valid.sum(dim=1, keepdim=True)
+        with torch.no_grad():
+            # Depths of interval i are above centre i - 1, and not above centre i.
+            intervals = torch.searchsorted(centers, depths)
+            nearest_depths = _nearest_depths(centers, depths, valid, intervals)
+            nearest_centers = _nearest_centers(centers, depths, intervals)
+        to_depths = torch.where(counts > 0, nearest_depths - centers, 0.0).square().mean(dim=1)
+        to_centers = centers.gather(1, nearest_centers) - depths
+        to_centers = torch.where(valid, to_centers, 0.0).square().sum(dim=1)
+        return (to_depths + to_centers / counts.squeeze(1).clamp_min(1)).mean()
+
+
+def _nearest_depths(
+    centers: torch.Tensor, depths: torch.Tensor, valid: torch.Tensor, intervals: torch.Tensor
+) -> torch.Tensor:
+    """Find for each centre (B, N) the nearest valid depth, from each interval's ends; m."""
+    ends = depths.new_full((len(depths), centers.shape[1] + 1), torch.inf)
+    lowest = ends.scatter_reduce(1, intervals, torch.where(valid, depths, torch.inf), 'amin')
+    highest = (-ends).scatter_reduce(1, intervals, torch.where(valid, depths, -torch.inf), 'amax')
+    below = highest[:, :-1].cummax(dim=1).values
+    above = lowest[:, 1:].flip(1).cummin(dim=1).values.flip(1)
+    nearest = torch.where(above - centers < centers - below, above, below)
+    # An image without valid depth has none; its distances are not used.
+    return torch.where(nearest.isfinite(), nearest, 0.0)
+
+
+def _nearest_centers(
+    centers: torch.Tensor, depths: torch.Tensor, intervals: torch.Tensor
+) -> torch.Tensor:
+    """Find for each depth (B, P) the index of the nearest of the sorted centres (B, N)."""
+    below = (intervals - 1).clamp_min(0)
+    above = intervals.clamp_max(centers.shape[1] - 1)
+    to_below = (depths - centers.gather(1, below)).abs()
+    return torch.where(to_below < (centers.gather(1, above) - depths).abs(), below, above)
