@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import time
 
 from adabins_ros.ros.camera_source import CameraSource
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import qos_check_compatible, QoSCompatibility
 from rclpy.subscription import Subscription
 
@@ -144,15 +144,20 @@ class StreamHints:
     def _elsewhere(self, type_name: str) -> str:
         """Name up to three topics of a type that others publish, the nearest namespace first."""
         own = (self._node.get_name(), self._node.get_namespace())
-        topics = [
+        # By node: the queries by topic would apply this node's remappings to the others' topics.
+        topics = {
             topic
-            for topic, types in self._node.get_topic_names_and_types()
-            if type_name in types
-            and 'depth' not in topic
-            and any(
-                (publisher.node_name, publisher.node_namespace) != own
-                for publisher in self._node.get_publishers_info_by_topic(topic)
-            )
-        ]
-        topics.sort(key=lambda topic: not topic.startswith(own[1]))
-        return f' (published are {", ".join(topics[:3])})' if topics else ''
+            for name, namespace in self._node.get_node_names_and_namespaces()
+            if (name, namespace) != own
+            for topic, types in self._published_by(name, namespace)
+            if type_name in types and 'depth' not in topic
+        }
+        nearest = sorted(topics, key=lambda topic: (not topic.startswith(own[1]), topic))
+        return f' (published are {", ".join(nearest[:3])})' if nearest else ''
+
+    def _published_by(self, name: str, namespace: str) -> list[tuple[str, list[str]]]:
+        """Return a node's topics and types; none if it has just left the graph."""
+        try:
+            return self._node.get_publisher_names_and_types_by_node(name, namespace)
+        except NodeNameNonExistentError:
+            return []

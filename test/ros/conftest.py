@@ -351,3 +351,14 @@ def station(request: pytest.FixtureRequest, make_station: Any, depth_node: Any) 
     station.wait_until_active()
     yield station
     station.destroy()
+
+
+@pytest.fixture(scope='session')
+def compressed_station(start_node: Any, make_station: Any) -> Iterator[Any]:
+    """Return the station of an active node that listens to compressed images."""
+    process = start_node('compressed', image_transport='compressed', **FAST)
+    station = make_station('compressed')
+    station.wait_until_active()
+    yield station
+    station.destroy()
+    process.end()

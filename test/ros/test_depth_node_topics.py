@@ -267,9 +267,7 @@ def test_rectify_removes_the_distortion_from_image_and_intrinsics(station):
 
 
 @pytest.mark.parametrize('format_', ['jpeg', 'png'])
-def test_compressed_images_arrive_in_their_colours(
-    start_node, make_station, format_, compressed_station
-):
+def test_compressed_images_arrive_in_their_colours(compressed_station, format_):
     rgb = np.full((HEIGHT, WIDTH, 3), COLOR, np.uint8)
     fields = compressed_rgb_fields(rgb, format_)
     image = CompressedImage(format=fields['format'], data=bytes(fields['data']))
@@ -277,16 +275,3 @@ def test_compressed_images_arrive_in_their_colours(
     assert metres(answer['depth/image']).shape == (HEIGHT, WIDTH)
     bits = int(np.ascontiguousarray(read_cloud(answer['points'])['rgb']).view('<u4')[5, 5])
     assert np.allclose([bits >> 16 & 255, bits >> 8 & 255, bits & 255], COLOR, atol=3)
-
-
-@pytest.fixture(scope='module')
-def compressed_station(start_node, make_station):
-    """Return the station of a node that listens to compressed images."""
-    process = start_node(
-        'compressed', image_transport='compressed', inference_size=[128, 160], edge_ratio=0.0
-    )
-    station = make_station('compressed')
-    station.wait_until_active()
-    yield station
-    station.destroy()
-    process.end()
