@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AdaBins: encoder, decoder, mini-ViT and hybrid regression (paper, Figure 2)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from adabins_ros.model.bins import bin_centers, depth_and_std, FixedBins, normalized_widths
 from adabins_ros.model.config import AdaBinsConfig
@@ -100,6 +100,41 @@ class AdaBins(nn.Module):
         else:
             logits, centers = decoded, self.fixed_bins(len(decoded))
         return DepthDistribution(*depth_and_std(logits, centers), centers)
+
+    def parameter_groups(
+        self, learning_rate: float, *, encoder_factor: float = 0.1, weight_decay: float = 0.01
+    ) -> list[dict[str, Any]]:
+        """
+        Divide the parameters that are to be trained into an optimiser's groups.
+
+        The encoder, trained before, learns at ``encoder_factor`` times the rate of the rest.
+        Norms, biases, the learned positions and the learned widths have no weight decay.
+
+        Parameters
+        ----------
+        learning_rate, encoder_factor, weight_decay : float
+            Of all but the encoder; of the encoder relative to that; of the other weights.
+
+        Returns
+        -------
+        list of dict
+            Groups with ``params``, ``lr``, ``weight_decay`` and a ``name``; none of them empty.
+
+        """
+        groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                decays = parameter.ndim > 1 and not name.endswith('positional_encodings')
+                groups.setdefault((name.startswith('encoder.'), decays), []).append(parameter)
+        return [
+            {
+                'params': parameters,
+                'lr': learning_rate * (encoder_factor if in_encoder else 1.0),
+                'weight_decay': weight_decay if decays else 0.0,
+                'name': ('encoder' if in_encoder else 'rest') + ('' if decays else '_no_decay'),
+            }
+            for (in_encoder, decays), parameters in groups.items()
+        ]
 
     def _adaptive(self, decoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         raw_widths, range_features, kernels = self.mini_vit(decoded)
