@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: a recording, the node and a collector in three processes, then pictures and a table."""
+"""The demo: player, node and collector in three processes, then pictures and a table."""

@@ -23,6 +23,8 @@ CONTACT_SHEET, OUTPUTS = 'contact_sheet.png', 'outputs.mcap'
 UNTRAINED = 'untrained network: depth is meaningless'
 READY_S = 300.0
 """Longest wait for the model to load, seconds."""
+MATCH_S = 20.0
+"""Longest wait until the three processes have found each other, seconds."""
 SPARE_S = 60.0
 """How much longer than expected a process may take, seconds."""
 
@@ -117,7 +119,8 @@ def _run_processes(
             'adabins_ros.ros.play_bag',
             str(bag.path),
             *(word for topic in inputs for word in ('--topic', topic)),
-            *('--report', str(played)),
+            # The node and the collector.
+            *('--subscribers', '2', '--wait', str(MATCH_S), '--report', str(played)),
         )
         processes.wait_for_end('player', bag.duration_s + SPARE_S)
         processes.interrupt('collector')

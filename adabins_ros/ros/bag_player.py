@@ -90,7 +90,7 @@ class BagPlayer:
         if self._start_ns > recording.end_ns:
             duration_s = (recording.end_ns - recording.start_ns) / NANOSECONDS
             raise RecordingError(
-                f'{recording.path} lasts {duration_s:.1f} s; it can not be started at {start_s:g} s'
+                f'{recording.path} lasts {duration_s:.1f} s; it can not start at {start_s:g} s'
             )
         self._lateness_s: deque[float] = deque(maxlen=LATENESS_WINDOW)
         self._publishers: dict[str, Publisher] = {}
@@ -109,9 +109,11 @@ class BagPlayer:
         """Return how late messages left, 99th percentile, seconds."""
         return float(np.percentile(self._lateness_s, 99)) if self._lateness_s else 0.0
 
-    def wait_for_subscribers(self, stop: threading.Event, timeout_s: float) -> bool:
+    def wait_for_subscribers(
+        self, stop: threading.Event, timeout_s: float, each_topic: int = 0
+    ) -> bool:
         """
-        Wait until somebody listens and no further subscriber appears.
+        Wait until the subscribers are there, and no further one appears.
 
         Parameters
         ----------
@@ -119,23 +121,27 @@ class BagPlayer:
             Ends the waiting.
         timeout_s : float
             So does this, seconds.
+        each_topic : int
+            How many every topic must have; 0: one on any topic is enough.
 
         Returns
         -------
         bool
-            Whether there is a subscriber.
+            Whether they are there.
 
         """
         end = time.monotonic() + timeout_s
-        known, changed = 0, time.monotonic()
+        known, changed, enough = [0], time.monotonic(), False
         while not stop.is_set():
-            now, count = time.monotonic(), self._subscribers()
-            if count != known:
-                known, changed = count, now
-            if (known and now - changed >= SETTLED_S) or now >= end:
+            now = time.monotonic()
+            counts = [each.get_subscription_count() for each in self._publishers.values()]
+            enough = min(counts) >= each_topic if each_topic else max(counts) > 0
+            if counts != known:
+                known, changed = counts, now
+            if (enough and now - changed >= SETTLED_S) or now >= end:
                 break
             stop.wait(POLL_S)
-        return known > 0
+        return enough
 
     def play(self, stop: threading.Event, loop: bool = False) -> None:
         """
@@ -195,9 +201,6 @@ class BagPlayer:
             raise RecordingError(
                 f'{self._recording.path} holds nothing to play: {reasons or "it has no topics"}'
             )
-
-    def _subscribers(self) -> int:
-        return sum(publisher.get_subscription_count() for publisher in self._publishers.values())
 
     def _prepare(self) -> None:
         """Parse the message definitions of a ROS 1 bag, which would delay the first messages."""

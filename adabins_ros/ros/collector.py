@@ -26,7 +26,7 @@ from adabins_ros.bags import (
 )
 from adabins_ros.messages import compressed_rgb_fields, decode_rgb, MessageError
 from adabins_ros.messages.stamps import NANOSECONDS
-from adabins_ros.ros.process import SpinningThread, StopSignals
+from adabins_ros.ros.process import keep_freed_memory, SpinningThread, StopSignals
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import rclpy
 from rclpy.node import Node
@@ -216,6 +216,7 @@ def collect(
     report: Annotated[Path, typer.Option(help='Where counts and diagnostics go, as JSON.')],
 ) -> None:
     """Record what the depth node publishes until SIGINT or SIGTERM."""
+    keep_freed_memory()
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     stop_signals = StopSignals()
     try:

@@ -48,8 +48,15 @@ def play(
     ] = None,
     wait: Annotated[
         float,
-        typer.Option(min=0.0, help='Longest wait for the first subscriber, seconds.'),
+        typer.Option(min=0.0, help='Longest wait for subscribers before the start, seconds.'),
     ] = 10.0,
+    subscribers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help='How many to wait for on every topic; 0: the first one on any topic is enough.',
+        ),
+    ] = 0,
     report: Annotated[
         Path | None, typer.Option(help='Write what was played into this file, as JSON.')
     ] = None,
@@ -76,7 +83,7 @@ def play(
                 remaps=remaps,
             )
             _say_what_is_played(recording, player)
-            _until_signal(lambda stop: _play(player, stop, wait, loop))
+            _until_signal(lambda stop: _play(player, stop, wait, subscribers, loop))
             _say_what_was_played(recording, player)
             if report is not None:
                 _write_report(report, player)
@@ -146,9 +153,14 @@ def _until_signal(work: Callable[[threading.Event], None]) -> None:
         raise failure
 
 
-def _play(player: BagPlayer, stop: threading.Event, wait_s: float, loop: bool) -> None:
-    if wait_s and not player.wait_for_subscribers(stop, wait_s) and not stop.is_set():
-        print(f'nobody has subscribed within {wait_s:g} s; playing all the same', flush=True)
+def _play(
+    player: BagPlayer, stop: threading.Event, wait_s: float, subscribers: int, loop: bool
+) -> None:
+    if wait_s:
+        found = player.wait_for_subscribers(stop, wait_s, subscribers)
+        if not found and not stop.is_set():
+            missing = 'not all subscribers are' if subscribers else 'no subscriber is'
+            print(f'{missing} there after {wait_s:g} s; playing all the same', flush=True)
     player.play(stop, loop)
     if not stop.is_set():
         player.finish()
