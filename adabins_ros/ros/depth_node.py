@@ -49,7 +49,15 @@ class DepthNode(LifecycleNode):
 
     Parameters
     ----------
-    See `DepthNodeSettings` for all of them with their defaults, or `ros2 param describe`.
+    model, device, precision, engine, flip_average, inference_size, pixel_budget, depth_range,
+    image_transport
+        What is loaded and listened to; can be set while the node is unconfigured.
+    autostart
+        Configure and activate at the start.
+    rectify, focal_correction, horizontal_fov_deg, min_depth, max_depth, point_stride,
+    max_std_ratio, edge_ratio, color_max_depth, publish_image, publish_image_raw, publish_std,
+    publish_color, publish_points, publish_bin_centers
+        Apply from the next frame on. `DepthNodeSettings` describes each.
 
     Subscribers
     -----------
@@ -149,18 +157,20 @@ class DepthNode(LifecycleNode):
         """Listen to the camera and begin to compute."""
         transport = self._current.settings.image_transport
         topic = image_topic(self.resolve_topic_name('image_raw'), transport)
-        result = super().on_activate(state)
-        self._awaits_camera_info = True
-        self._worker = FrameWorker(self._process, self._statistics, self._warnings.warn)
         kind = Image if transport == 'raw' else CompressedImage
-        self._inputs = [
-            self._subscribe(kind, topic, self._worker.put),
-            self._subscribe(CameraInfo, 'camera_info', self._cameras.update),
-        ]
+        self._worker = FrameWorker(self._process, self._statistics, self._warnings.warn)
+        try:
+            self._inputs.append(self._subscribe(kind, topic, self._worker.put))
+            self._inputs.append(self._subscribe(CameraInfo, 'camera_info', self._cameras.update))
+        except RuntimeError as error:  # an unusable qos_overrides parameter
+            self.get_logger().error(f'activation failed: {error}')
+            self._stop_listening()
+            return TransitionCallbackReturn.FAILURE
         self._hints.watch(self._inputs[0], self._inputs[1], transport)
+        self._awaits_camera_info = True
         self._worker.start()
         self.get_logger().info(f'listening to {self._inputs[0].topic_name}')
-        return result
+        return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Finish the frame in work, then neither listen nor compute."""

@@ -118,19 +118,17 @@ def _summary(
         return DiagnosticStatus.ERROR, f'not configured: {condition.problem}'
     if condition.state != 'active' or condition.predictor is None:
         return DiagnosticStatus.OK, f'{condition.state}: waits for ros2 lifecycle set'
-    report, concerns = condition.report, [*condition.hints, *bad]
-    silent_s = None if report.received_s is None else now - report.received_s
-    if not concerns and silent_s is not None and silent_s > SILENT_S:
-        return (
-            DiagnosticStatus.STALE,
-            f'no image on {condition.topic} for {silent_s:.0f} s',
-        )
-    if not concerns and silent_s is None:
-        concerns = [f'no image on {condition.topic} yet']
+    concerns, level = [*condition.hints, *bad], DiagnosticStatus.WARN
+    if condition.report.received_s is None:
+        concerns = concerns or [f'no image on {condition.topic} yet']
+    elif (silent_s := now - condition.report.received_s) > SILENT_S:
+        concerns.insert(0, f'no image on {condition.topic} for {silent_s:.0f} s')
+        level = DiagnosticStatus.STALE
+    elif bad and not rate_out:
+        level = DiagnosticStatus.ERROR
     if not condition.predictor.is_trained:
         concerns.append('untrained network: depth is meaningless')
     if concerns:
-        level = DiagnosticStatus.ERROR if bad and not rate_out else DiagnosticStatus.WARN
         return level, '; '.join(concerns)
     if rate_in and not rate_out:
         return DiagnosticStatus.OK, f'{rate_in:.1f} images/s arrive, nobody subscribes to depth'

@@ -65,7 +65,8 @@ class FrameWorker:
     def stop(self, timeout_s: float | None = None) -> bool:
         """Finish the frame in work and no other; tell whether that took less than the timeout."""
         self._slot.close()
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -236,21 +236,22 @@ class DepthNodeParameters:
 
     def _on_set(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
         """Accept a set of changes as a whole, or reject it with a reason."""
-        values = {parameter.name: parameter.value for parameter in parameters}
-        ours = {name: value for name, value in values.items() if name in ROWS}
-        if self._is_configured():
-            for name in ours:
-                if not ROWS[name].metadata['live']:
-                    return SetParametersResult(
-                        successful=False,
-                        reason=f'{name} = {ours[name]!r}: the model is loaded with '
-                        f'{name} = {getattr(self.settings, name)!r}; deactivate and clean up the '
-                        'node (ros2 lifecycle set), set it, then configure and activate again',
-                    )
+        values = {p.name: p.value for p in parameters if p.name in ROWS}
+        before = self.settings
         try:
-            self.settings = self.settings.with_values(ours)
+            after = before.with_values(values)
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
+        for name in values:
+            old, new = getattr(before, name), getattr(after, name)
+            if old != new and not ROWS[name].metadata['live'] and self._is_configured():
+                return SetParametersResult(
+                    successful=False,
+                    reason=f'{name} = {new!r}: the model is loaded with {name} = {old!r}; '
+                    'deactivate and clean up the node (ros2 lifecycle set), set it, then '
+                    'configure and activate again',
+                )
+        self.settings = after
         return SetParametersResult(successful=True)
 
 

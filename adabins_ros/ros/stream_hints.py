@@ -89,8 +89,8 @@ class StreamHints:
             mismatches = list(self._mismatches(self._images, IMAGE_TYPES[transport]))
             if not mismatches and silent_s > SILENT_S:
                 return [
-                    f'{topic} is published but no image has arrived for {silent_s:.0f} s: is the '
-                    'camera running? Fast DDS loses large images at its default settings: set '
+                    f'{topic} has a publisher, but no image arrives: is the camera running? Fast '
+                    'DDS loses large images at its default settings: set '
                     'FASTDDS_DEFAULT_PROFILES_FILE to the fastdds.xml of this package for all '
                     'processes'
                 ]

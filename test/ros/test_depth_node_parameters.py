@@ -82,6 +82,13 @@ def test_a_bad_value_is_rejected_with_a_reason_and_the_old_one_stays(station, va
     assert station.get_parameter(name) == before
 
 
+def test_a_parameter_file_of_what_is_loaded_already_is_accepted(station):
+    results = station.set_parameters(
+        model='adabins-lite', device='auto', inference_size=[128, 160], depth_range=[0, 0]
+    )
+    assert all(result.successful for result in results)
+
+
 def test_two_values_that_contradict_each_other_are_rejected(station):
     assert station.set_parameters(min_depth=2.0)[0].successful
     (result,) = station.set_parameters(max_depth=1.0)
