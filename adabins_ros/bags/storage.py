@@ -36,7 +36,7 @@ def open_readers(path: Path, stack: ExitStack) -> list[Ros1Reader | Ros2Reader]:
 
     """
     if not path.exists():
-        raise RecordingError(f'{path} does not exist; {_EXPECTED}')
+        raise missing(path)
     if path.name == 'metadata.yaml':
         path = path.parent
     if not path.is_dir():
@@ -52,10 +52,7 @@ def open_readers(path: Path, stack: ExitStack) -> list[Ros1Reader | Ros2Reader]:
     else:
         parts = sorted(part for part in path.iterdir() if part.suffix in ('.mcap', '.db3'))
         if not parts:
-            raise RecordingError(
-                f'the folder {path} holds no recording (no metadata.yaml, .mcap or .db3); '
-                f'{_EXPECTED}'
-            )
+            raise no_parts(path)
     readers = [_file_reader(part) for part in parts]
     for opened in readers:
         stack.enter_context(opened)
@@ -87,12 +84,17 @@ def way_out(path: Path) -> str:
     return 'copy it again'
 
 
-def _file_reader(path: Path) -> Ros1Reader | Ros2Reader:
-    try:
-        with path.open('rb') as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise RecordingError(f'{path} can not be read: {error.strerror}') from None
+def file_kind(path: Path) -> str:
+    """
+    Return '.bag', '.mcap' or '.db3' by a file's first bytes.
+
+    Raises
+    ------
+    RecordingError
+        Empty, unreadable, no recording, or one under a wrong name.
+
+    """
+    head = _head(path)
     if not head:
         raise RecordingError(f'{path} is empty (0 bytes): nothing was recorded')
     if path.suffix == '.zstd':
@@ -109,8 +111,33 @@ def _file_reader(path: Path) -> Ros1Reader | Ros2Reader:
         raise RecordingError(
             f'{path} is a {_KINDS[found][1]}; rename it so that it ends in {found}'
         )
+    return found
+
+
+def missing(path: Path) -> RecordingError:
+    """Return the error for a path that does not exist."""
+    return RecordingError(f'{path} does not exist; {_EXPECTED}')
+
+
+def no_parts(path: Path) -> RecordingError:
+    """Return the error for a folder without recorded files."""
+    return RecordingError(
+        f'the folder {path} holds no recording (no metadata.yaml, .mcap or .db3); {_EXPECTED}'
+    )
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open('rb') as file:
+            return file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise RecordingError(f'{path} can not be read: {error.strerror}') from None
+
+
+def _file_reader(path: Path) -> Ros1Reader | Ros2Reader:
+    found = file_kind(path)
     if found == '.db3':
-        _check_sqlite_size(path, head)
+        _check_sqlite_size(path, _head(path))
     return Ros1Reader(path) if found == '.bag' else Ros2Reader(path)
 
 

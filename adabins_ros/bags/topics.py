@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
+from pathlib import Path
 import re
+from typing import Protocol
 
 from .errors import RecordingError
-from .reader import Recording, TopicInfo
+from .reader import TopicInfo
+from .recorded_message import RecordedMessage
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
@@ -22,6 +25,24 @@ _SECONDARY = re.compile(
     r'infra|(^|[/_])ir([/_0-9]|$)|thermal|fisheye|mask|seg|debug|result|overlay|confidence|'
     r'disparity|uncertainty|depth/(std|color)|heat|error'
 )
+
+
+class Recorded(Protocol):
+    """Anything whose topics can be asked for and read: a Recording, or an index of one."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def topics(self) -> dict[str, TopicInfo]: ...
+
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[RecordedMessage]:
+        """Yield messages in the order of their recording times."""
+        ...
+
+    def describe_topics(self) -> str:
+        """Return the topics with their types and counts in one line."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +67,7 @@ class CameraTopics:
 
 
 def find_camera_topics(
-    recording: Recording,
+    recording: Recorded,
     image: str | None = None,
     depth: str | None = None,
     camera_info: str | None = None,
@@ -88,7 +109,7 @@ def find_camera_topics(
     return CameraTopics(colour, depth, camera_info, description)
 
 
-def _given(recording: Recording, name: str, types: tuple[str, ...]) -> str:
+def _given(recording: Recorded, name: str, types: tuple[str, ...]) -> str:
     name = '/' + name.strip('/')
     for candidate in (name, *(name + transport for transport in _TRANSPORTS)):
         info = recording.topics.get(candidate)
@@ -102,7 +123,7 @@ def _given(recording: Recording, name: str, types: tuple[str, ...]) -> str:
     )
 
 
-def _pictures(recording: Recording, depth: bool) -> list[TopicInfo]:
+def _pictures(recording: Recorded, depth: bool) -> list[TopicInfo]:
     return [
         info
         for info in recording.topics.values()
@@ -113,7 +134,7 @@ def _pictures(recording: Recording, depth: bool) -> list[TopicInfo]:
     ]
 
 
-def _camera_infos(recording: Recording, image: str) -> list[TopicInfo]:
+def _camera_infos(recording: Recorded, image: str) -> list[TopicInfo]:
     """Return the camera_info topics, without those of a depth or infrared camera beside."""
     other = re.compile('depth|infra')
     return [
@@ -125,7 +146,7 @@ def _camera_infos(recording: Recording, image: str) -> list[TopicInfo]:
     ]
 
 
-def _holds_depth(recording: Recording, info: TopicInfo) -> bool:
+def _holds_depth(recording: Recorded, info: TopicInfo) -> bool:
     try:
         message = next(recording.messages([info.name])).decode()
     except (RecordingError, StopIteration):
@@ -179,7 +200,7 @@ def _common_parts(first: str, second: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def _describe(recording: Recording, topics: tuple[str | None, str | None, str | None]) -> str:
+def _describe(recording: Recorded, topics: tuple[str | None, str | None, str | None]) -> str:
     parts = []
     for what, topic in zip(('colour', 'depth', 'camera_info'), topics, strict=True):
         if topic is None:
