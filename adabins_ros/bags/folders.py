@@ -113,13 +113,21 @@ class RgbdFolder:
 
         0 where unknown or beyond 65.535 m.
         """
-        picture = _read_picture(frame.depth, frame.camera)
-        if picture.ndim != 2 or picture.dtype != np.uint16:
-            raise RecordingError(f'{frame.depth} is {picture.dtype} {picture.shape}, not uint16')
+        picture = self._depth(frame)
         if self.depth_units_per_metre == 1000:
             return picture
         millimetres = np.rint(picture * (1000 / self.depth_units_per_metre))
         return np.where(millimetres > 65535, 0, millimetres).astype(np.uint16)
+
+    def depth_m(self, frame: FolderFrame) -> NDArray[np.float32]:
+        """Return the (H, W) float32 depth of a frame in metres, 0 unknown; any distance."""
+        return self._depth(frame) / np.float32(self.depth_units_per_metre)
+
+    def _depth(self, frame: FolderFrame) -> NDArray[np.uint16]:
+        picture = _read_picture(frame.depth, frame.camera)
+        if picture.ndim != 2 or picture.dtype != np.uint16:
+            raise RecordingError(f'{frame.depth} is {picture.dtype} {picture.shape}, not uint16')
+        return picture
 
     def _files(self, name: str) -> dict[str, Path]:
         folder = self.path / name

@@ -7,7 +7,7 @@ https://mcap.dev/spec; a record is an opcode, a length of 8 bytes and so many by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import os
 from pathlib import Path
 import struct
@@ -22,20 +22,29 @@ from rosbags.interfaces import (
 )
 
 from .decompression import decompressor
-from .scanning import ChannelScan, DamageError, FileScan, HEAD_BYTES, NO_CHUNK, Unpack
+from .scanning import (
+    ChannelScan,
+    DamageError,
+    FileScan,
+    HEAD_BYTES,
+    in_memory,
+    NO_CHUNK,
+    Read,
+    Unpack,
+)
 
 _MAGIC: Final = b'\x89MCAP0\r\n'
 _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _CHUNK_INDEX, _DATA_END = 2, 3, 4, 5, 6, 8, 15
 _RECORD = struct.Struct('<BQ')
 _MESSAGE_HEADER = struct.Struct('<HIQQ')
 _CHUNK_HEADER = struct.Struct('<QQQI')
-_PEEK = _RECORD.size + _MESSAGE_HEADER.size + HEAD_BYTES
+_MESSAGE_START = _RECORD.size + _MESSAGE_HEADER.size
+_PEEK = _MESSAGE_START + HEAD_BYTES
 _FORMATS = {
     'ros2msg': MessageDefinitionFormat.MSG,
     'ros2idl': MessageDefinitionFormat.IDL,
     'omgidl': MessageDefinitionFormat.IDL,
 }
-Read = Callable[[int, int], bytes]
 
 
 class _Record(NamedTuple):
@@ -63,6 +72,7 @@ def scan_mcap(path: Path, unpack: Unpack | None = None) -> FileScan:
     Parameters
     ----------
     path : Path
+        An .mcap.
     unpack : callable, optional
         Decompresses a message, for recordings whose messages are packed one by one.
 
@@ -138,11 +148,9 @@ class _Walk:
             return
         data = _unpacked(self._read, record.position, chunk)
 
-        def read(offset: int, count: int) -> bytes:
-            return data[offset : offset + count]
-
-        for inner in _walk(read, 0, len(data), whole=True):
-            self._take(inner, read, record.position, len(data))
+        inside = in_memory(data)
+        for inner in _walk(inside, 0, len(data), whole=True):
+            self._take(inner, inside, record.position, len(data))
 
     def _take(self, record: _Record, read: Read, chunk: int, stop: int) -> None:
         if record.kind not in (_MESSAGE, _SCHEMA, _CHANNEL):
@@ -170,7 +178,7 @@ class _Walk:
             raise DamageError(record.position, f'a message of the unknown channel {channel_id}')
         offset = record.start + _MESSAGE_HEADER.size
         size = record.size - _MESSAGE_HEADER.size
-        head = record.head[_RECORD.size + _MESSAGE_HEADER.size :]
+        head = record.head[_MESSAGE_START:]
         if self._unpack is not None:
             try:
                 head = self._unpack(read(offset, size))[:HEAD_BYTES]
@@ -266,4 +274,5 @@ def _text(content: bytes, position: int) -> tuple[str, int]:
     end = position + 4 + length
     if end > len(content):
         raise ValueError('a text goes beyond its record')
-    return content[position + 4 : end].decode(), end
+    start = position + 4
+    return content[start:end].decode(), end

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from .mcap_scan import load_chunk as load_mcap_chunk
 from .ros1_scan import load_chunk as load_ros1_chunk
-from .scanning import NO_CHUNK
+from .scanning import in_memory, NO_CHUNK
 from .sqlite_scan import open_database, read_row
 
 # Neighbouring frames lie in one chunk, colour and depth in two at most.
@@ -49,7 +49,7 @@ class _ChunkFile:
         if chunk == NO_CHUNK:
             data = os.pread(self._file.fileno(), size, offset)
         else:
-            data = self._unpacked(chunk)[offset : offset + size]
+            data = in_memory(self._unpacked(chunk))(offset, size)
         if len(data) < size:
             raise ValueError(f'{len(data)} of {size} bytes are left of it')
         return data

@@ -7,7 +7,7 @@ https://wiki.ros.org/Bags/Format/2.0; a record is a header of NAME=VALUE fields 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import os
 from pathlib import Path
 import struct
@@ -23,14 +23,13 @@ from rosbags.interfaces import (
 
 from .decompression import decompressor
 from .definitions import normal_type_name
-from .scanning import ChannelScan, DamageError, FileScan, HEAD_BYTES, NO_CHUNK
+from .scanning import ChannelScan, DamageError, FileScan, HEAD_BYTES, in_memory, NO_CHUNK, Read
 
 _MAGIC: Final = b'#ROSBAG V2.0\n'
 _MESSAGE, _BAG_HEADER, _CHUNK, _CONNECTION = 2, 3, 5, 7
 _PEEK = 192
 _MAX_HEADER = 1 << 20
 _U32 = struct.Struct('<I')
-Read = Callable[[int, int], bytes]
 Fields = dict[bytes, bytes]
 
 
@@ -87,7 +86,7 @@ def _scan_file(scan: FileScan, read: Read, size: int) -> None:
                     _take(scan, inner, read, NO_CHUNK, end)
             else:
                 data = _unpacked(read, record)
-                inside = _slices(data)
+                inside = in_memory(data)
                 for inner in _walk(inside, 0, len(data)):
                     _take(scan, inner, inside, record.position, len(data))
         else:
@@ -96,10 +95,6 @@ def _scan_file(scan: FileScan, read: Read, size: int) -> None:
             raise DamageError(size, 'the file ends within a record')
     if not closed:
         raise DamageError(size, 'the bag was never closed, its index is missing')
-
-
-def _slices(data: bytes) -> Read:
-    return lambda offset, count: data[offset : offset + count]
 
 
 def _take(scan: FileScan, record: _Record, read: Read, chunk: int, stop: int) -> None:
@@ -162,12 +157,14 @@ def _record(read: Read, position: int) -> _Record:
         head = read(position, 8 + length + HEAD_BYTES)
     if 8 + length > len(head):
         raise DamageError(position, 'the file ends within a record')
+    after = 4 + length
     try:
-        fields = _fields(head[4 : 4 + length])
+        fields = _fields(head[4:after])
     except ValueError:
         raise DamageError(position, 'no record is here') from None
-    (size,) = _U32.unpack_from(head, 4 + length)
-    return _Record(position, fields, position + 8 + length, size, head[8 + length :])
+    (size,) = _U32.unpack_from(head, after)
+    start = after + 4
+    return _Record(position, fields, position + start, size, head[start:])
 
 
 def _fields(header: bytes) -> Fields:
@@ -177,8 +174,9 @@ def _fields(header: bytes) -> Fields:
         if position + 4 > len(header):
             raise ValueError('a field without its length')
         (length,) = _U32.unpack_from(header, position)
-        end = position + 4 + length
-        name, equals, value = header[position + 4 : end].partition(b'=')
+        start = position + 4
+        end = start + length
+        name, equals, value = header[start:end].partition(b'=')
         if end > len(header) or not equals:
             raise ValueError('a field without its value')
         fields[name] = value

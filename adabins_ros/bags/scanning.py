@@ -16,6 +16,7 @@ from rosbags.interfaces import Connection
 HEAD_BYTES = 12
 NO_CHUNK = -1
 Unpack = Callable[[bytes], bytes]
+Read = Callable[[int, int], bytes]
 
 
 class DamageError(Exception):
@@ -97,6 +98,16 @@ class FileScan:
             f'broken at byte {error.position} of {self.path.stat().st_size}, after '
             f'{self.message_count} readable messages: {error.reason}'
         )
+
+
+def in_memory(data: bytes) -> Read:
+    """Return the function that reads (offset, count) from bytes."""
+
+    def read(offset: int, count: int) -> bytes:
+        end = offset + count
+        return data[offset:end]
+
+    return read
 
 
 def header_stamp(head: bytes, ros1: bool) -> int:

@@ -43,6 +43,7 @@ def scan_sqlite(path: Path, unpack: Unpack | None = None) -> FileScan:
     Parameters
     ----------
     path : Path
+        A .db3.
     unpack : callable, optional
         Decompresses a message, for recordings whose messages are packed one by one.
 

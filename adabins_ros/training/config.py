@@ -22,8 +22,10 @@ class NetworkConfig(Section):
     """What is trained."""
 
     model: str = Field('adabins-lite', description='preset or model file to start from')
-    imagenet_encoder: bool = Field(
-        False, description="start the encoder from timm's ImageNet weights (a download)"
+    encoder_weights: str | None = Field(
+        None,
+        description="what the encoder starts from: 'imagenet' (timm fetches it), or a file of "
+        'weights of the same timm model; none: as the model has it',
     )
     bin_strategy: BinStrategy | None = Field(
         None, description="row of the paper's Table 2; none: as the model has it"
@@ -42,6 +44,38 @@ class DataConfig(Section):
 
     bags: tuple[Path, ...] = Field((), description='recordings')
     folders: tuple[Path, ...] = Field((), description='RGB-D folders with rgb/ and depth/')
+    kitti: Path | None = Field(None, description='folder of KITTI that kitti_list counts from')
+    kitti_list: Path | None = Field(None, description='lines COLOUR DEPTH FOCAL, as Eigen split')
+    nyu: Path | None = Field(
+        None, description='nyu_depth_v2_labeled.mat, or the folder that nyu_list counts from'
+    )
+    nyu_list: Path | None = Field(None, description='lines COLOUR DEPTH FOCAL, as the authors do')
+    image_topic: str | None = Field(None, description='none: found by type and name')
+    camera_info_topic: str | None = Field(None, description='likewise')
+    depth_topic: str | None = Field(None, description='likewise')
+    depth_camera_info_topic: str | None = Field(
+        None, description='of depth that is not aligned to the colour; likewise'
+    )
+    lidar_topic: str | None = Field(None, description='PointCloud2 to take the truth from')
+    alignment: Literal['auto', 'aligned', 'unaligned'] = Field(
+        'auto', description='whether depth pixels lie on the colour pixels'
+    )
+    tolerance_ms: float = Field(20.0, gt=0, description='between stamps of colour and truth')
+    time_offset_ms: float = Field(0.0, description='added to the stamps of the truth')
+    horizontal_fov_deg: float | None = Field(
+        None, gt=0, lt=180, description='of cameras without a calibrated camera_info'
+    )
+    every: int = Field(1, ge=1, description='take every so many-th frame')
+    salvage: bool = Field(False, description='use what can be read of damaged recordings')
+    cache: Path | None = Field(None, description='folder for decoded frames; none: no cache')
+    split: Literal['time', 'bag'] = Field(
+        'time', description='hold out the ends of time blocks, or whole recordings'
+    )
+    split_blocks: int = Field(1, ge=1, description='time blocks per recording')
+    split_gap_s: float = Field(
+        1.0, ge=0, description='frames so near to the held out ones are not used'
+    )
+    validation_bags: tuple[Path, ...] = Field((), description='recordings that are held out')
     size: tuple[int, int] | None = Field(
         None, description='height, width that the network sees, px; none: its input_size'
     )
@@ -55,6 +89,16 @@ class AugmentationConfig(Section):
 
     enabled: bool = Field(True, description='false switches all of them off')
     flip: float = Field(0.5, ge=0, le=1, description='probability of mirroring')
+    crop: float = Field(0.3, ge=0, lt=1, description='largest share of each side cut away')
+    rotation_deg: float = Field(2.5, ge=0, le=45, description='largest turn, depth nearest')
+    colour: float = Field(0.5, ge=0, le=1, description='probability of the next three')
+    gamma: float = Field(0.1, ge=0, lt=1, description='largest change of the exponent')
+    brightness: float = Field(0.25, ge=0, lt=1, description='largest relative change')
+    channels: float = Field(0.1, ge=0, lt=1, description='likewise, of each colour channel')
+    blur: float = Field(0.1, ge=0, le=1, description='probability of a soft or moved picture')
+    noise: float = Field(0.1, ge=0, le=1, description='probability of sensor noise')
+    jpeg: float = Field(0.1, ge=0, le=1, description='probability of JPEG artefacts')
+    depth_dropout: float = Field(0.1, ge=0, le=1, description='probability of holes in depth')
 
 
 class OptimiserConfig(Section):
@@ -101,6 +145,9 @@ class TrainerConfig(Section):
         500, ge=1, description='steps between checkpoints, beside the ends of epochs'
     )
     validate_every: int = Field(1, ge=1, description='epochs between validations')
+    monitor: Literal['abs_rel', 'sq_rel', 'rms', 'rms_log', 'log10', 'silog', 'd1', 'd2', 'd3'] = (
+        Field('abs_rel', description='error that decides which weights are the best')
+    )
     patience: int | None = Field(
         None, ge=1, description='validations without gain before an early stop; none: never'
     )

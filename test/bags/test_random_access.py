@@ -98,7 +98,8 @@ def test_chunks_behind_a_damaged_one_are_found(convert: Callable[..., Path]) -> 
     data = bytearray(path.read_bytes())
     index = index_bag(path)
     place = data.index(index.message('/camera/camera_info', 2).raw)
-    data[place - 31 : place - 20] = bytes(11)
+    record = slice(place - 31, place - 20)
+    data[record] = bytes(11)
     path.write_bytes(data)
     with pytest.raises(RecordingError, match=f'broken at byte {place - 31} of {len(data)}'):
         index_bag(path)
@@ -113,7 +114,8 @@ def test_overwritten_bytes_end_in_no_other_error(convert: Callable[..., Path], k
     for _ in range(30):
         data = bytearray(whole)
         start, length = int(rng.integers(len(data))), int(rng.choice([1, 20, 500]))
-        data[start : start + length] = rng.integers(0, 256, length, dtype=np.uint8).tobytes()
+        place = slice(start, start + length)
+        data[place] = rng.integers(0, 256, length, dtype=np.uint8).tobytes()
         path.write_bytes(data[: len(whole)])
         try:
             index = index_bag(path, salvage=True)
