@@ -13,15 +13,10 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
 
-from adabins_ros.geometry.camera import PinholeCamera  # noqa: E402
-from adabins_ros.messages.buffers import ros_fields  # noqa: E402
-from adabins_ros.messages.camera_info import camera_info_fields  # noqa: E402
-from adabins_ros.messages.images import image_fields  # noqa: E402
 from adabins_ros.messages.stamps import stamp_ns  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
@@ -47,22 +42,6 @@ TYPES = {
 FRAME_ID = 'camera_color_optical_frame'
 FAST = {'inference_size': [128, 160], 'edge_ratio': 0.0}
 """Parameters of a node that is quick on small images, and whose cloud keeps every point."""
-
-
-def image_message(rgb: np.ndarray, encoding: str = 'rgb8') -> Image:
-    """Return pixels as an Image."""
-    return Image(**ros_fields(image_fields(rgb, encoding)))
-
-
-def camera_info_message(camera: PinholeCamera) -> CameraInfo:
-    """Return intrinsics as a CameraInfo."""
-    return CameraInfo(**ros_fields(camera_info_fields(camera)))
-
-
-def picture(width: int = 64, height: int = 48, seed: int = 0) -> np.ndarray:
-    """Return an (H, W, 3) uint8 image with something in it."""
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 class NodeProcess:
