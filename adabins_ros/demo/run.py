@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 import json
 import os
 from pathlib import Path
@@ -68,6 +69,8 @@ def run_demo(bag: Path, output: Path, model: str, device: str, console: Console)
         The recording can not be used.
 
     """
+    if find_spec('rclpy') is None:
+        raise ModuleNotFoundError(name='rclpy')
     with open_recording(bag) as recording:
         topics = find_camera_topics(recording)
         chosen = _Bag(

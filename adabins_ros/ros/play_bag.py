@@ -69,6 +69,7 @@ def play(
     if not 0 < rate < float('inf'):
         raise typer.BadParameter(f'the rate must be positive, not {rate:g}', param_hint='--rate')
     remaps = _remaps(remap or [])
+    stop_signals = StopSignals()
     rclpy.init(args=context.obj, signal_handler_options=SignalHandlerOptions.NO)
     try:
         with open_recording(bag) as recording:
@@ -83,7 +84,7 @@ def play(
                 remaps=remaps,
             )
             _say_what_is_played(recording, player)
-            _until_signal(lambda stop: _play(player, stop, wait, subscribers, loop))
+            _until_signal(stop_signals, lambda stop: _play(player, stop, wait, subscribers, loop))
             _say_what_was_played(recording, player)
             if report is not None:
                 _write_report(report, player)
@@ -131,9 +132,9 @@ def _remaps(texts: list[str]) -> dict[str, str]:
     return remaps
 
 
-def _until_signal(work: Callable[[threading.Event], None]) -> None:
+def _until_signal(stop_signals: StopSignals, work: Callable[[threading.Event], None]) -> None:
     """Run work in a thread, so that a signal is heard at once; raise what it raises."""
-    stop_signals, stop = StopSignals(), threading.Event()
+    stop = threading.Event()
     failures: list[BaseException] = []
 
     def run() -> None:

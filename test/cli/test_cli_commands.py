@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `adabins` command as a whole: its help, packing, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import subprocess
+import sys
+import time
+
+from adabins_ros.bags import find_camera_topics, iterate_frames, open_recording
+import cv2
+import numpy as np
+import pytest
+
+
+def adabins(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run `adabins` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, '-m', 'adabins_ros.cli', *map(str, arguments)],
+        env={**environment, 'COLUMNS': '200'},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Return five RGB-D frames, whose depth grows with the frame."""
+    folder = tmp_path / 'room'
+    for name in ('rgb', 'depth'):
+        (folder / name).mkdir(parents=True)
+    camera = {'fx': 50, 'fy': 50, 'cx': 31.5, 'cy': 23.5, 'width': 64, 'height': 48, 'fps': 5}
+    (folder / 'camera.json').write_text(json.dumps(camera))
+    for index in range(5):
+        rgb = np.full((48, 64, 3), 40 * index, np.uint8)
+        cv2.imwrite(str(folder / 'rgb' / f'{index}.png'), rgb)
+        depth = np.full((48, 64), 1000 + 100 * index, np.uint16)
+        cv2.imwrite(str(folder / 'depth' / f'{index}.png'), depth)
+    return folder
+
+
+def test_help_lists_the_commands_without_loading_torch_or_ros(ros_environment):
+    start = time.monotonic()
+    done = adabins(ros_environment, '--help')
+    assert done.returncode == 0
+    assert time.monotonic() - start < 5
+    for command in ('node', 'predict', 'play', 'pack', 'demo'):
+        assert f' {command} ' in done.stdout
+    code = 'import sys, adabins_ros.cli; print(*sys.modules)'
+    loaded = subprocess.run(
+        [sys.executable, '-c', code], env=ros_environment, capture_output=True, text=True
+    )
+    assert not {'torch', 'rclpy', 'cv2', 'numpy', 'rosbags'} & set(loaded.stdout.split())
+
+
+@pytest.mark.parametrize('command', ['node', 'predict', 'play', 'pack', 'demo'])
+def test_every_command_explains_itself(ros_environment, command):
+    if command == 'play':
+        pytest.importorskip('rclpy')
+    done = adabins(ros_environment, command, '--help')
+    assert done.returncode == 0
+    assert f'Usage: python -m adabins_ros.cli {command}' in done.stdout or (
+        command == 'play' and 'Usage: adabins play' in done.stdout
+    )
+
+
+def test_a_folder_becomes_a_recording(ros_environment, folder, tmp_path):
+    output = tmp_path / 'room.mcap'
+    done = adabins(ros_environment, 'pack', folder, '--output', output, '--start', 1, '--stop', 4)
+    assert done.returncode == 0, done.stderr
+    assert '3 frames' in done.stdout
+    with open_recording(output) as recording:
+        frames = list(iterate_frames(recording, find_camera_topics(recording)))
+    assert [float(np.median(frame.depth)) for frame in frames] == pytest.approx([1.1, 1.2, 1.3])
+    assert frames[1].stamp_ns - frames[0].stamp_ns == pytest.approx(200e6)
+
+
+def test_a_folder_can_be_packed_raw_and_at_another_rate(ros_environment, folder, tmp_path):
+    output = tmp_path / 'room.mcap'
+    done = adabins(ros_environment, 'pack', folder, '--output', output, '--raw', '--rate', 20)
+    assert done.returncode == 0, done.stderr
+    with open_recording(output) as recording:
+        assert recording.topics['/camera/image_raw'].msgtype == 'sensor_msgs/msg/Image'
+        assert recording.end_ns - recording.start_ns == pytest.approx(4 * 50e6)
+
+
+def test_packing_never_overwrites(ros_environment, folder, tmp_path):
+    output = tmp_path / 'room.mcap'
+    output.write_bytes(b'mine')
+    done = adabins(ros_environment, 'pack', folder, '--output', output)
+    assert done.returncode == 1
+    assert 'exists already' in done.stderr
+    assert output.read_bytes() == b'mine'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'status', 'words'),
+    [
+        (['pack', 'nix', '--output', 'x.mcap'], 1, 'nix is no folder'),
+        (['pack'], 2, 'Missing argument'),
+        (['play', 'nix.mcap'], 1, 'nix.mcap does not exist'),
+        (['play', 'nix.mcap', '--rate', '0'], 2, 'must be positive'),
+        (['play', 'nix.mcap', '--remap', 'a'], 2, 'OLD:=NEW'),
+        (['demo', '--bag', 'nix.mcap'], 1, 'nix.mcap does not exist'),
+        (['demo', '--output', 'camera.json'], 1, 'camera.json'),
+        (['flight'], 2, 'No such command'),
+    ],
+)
+def test_mistakes_get_a_sentence_and_no_traceback(
+    ros_environment, folder, monkeypatch, arguments, status, words
+):
+    if arguments[0] == 'play':
+        pytest.importorskip('rclpy')
+    monkeypatch.chdir(folder)
+    done = adabins(ros_environment, *arguments)
+    assert done.returncode == status
+    assert words in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert not list(folder.glob('demo_output'))
+
+
+@pytest.mark.parametrize('command', ['node', 'play', 'demo'])
+def test_without_rclpy_the_commands_say_how_to_get_it(ros_environment, tmp_path, command):
+    (tmp_path / 'sitecustomize.py').write_text("import sys\nsys.modules['rclpy'] = None\n")
+    environment = {
+        **ros_environment,
+        'PYTHONPATH': f'{tmp_path}:{ros_environment["PYTHONPATH"]}',
+    }
+    arguments = ['--output', tmp_path / 'out'] if command == 'demo' else ['room.mcap']
+    done = adabins(environment, command, *arguments)
+    assert done.returncode == 1
+    assert 'rclpy' in done.stderr
+    assert 'pip install' in done.stderr
+    assert done.stderr.startswith(f'adabins {command}: ')
