@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file that a run is for: the averaged weights with the smallest error, ready for the node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adabins_ros.model import AdaBins, save_checkpoint
+from adabins_ros.training.ema import WeightAverage
+from adabins_ros.training.run_directory import git_revision, RunDirectory, write_json
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities import rank_zero_only
+import torch
+
+LARGER_IS_BETTER = ('d1', 'd2', 'd3')
+
+
+class BestWeights(Callback):
+    """
+    Write best.safetensors, best.json and a line of metrics after validations.
+
+    Without validation data the latest weights count as the best.
+
+    Parameters
+    ----------
+    run : RunDirectory
+        Where the files go.
+    average : WeightAverage
+        Holds the weights that are written.
+    monitor : str
+        Name of the error that decides.
+    data : str
+        What is trained on, for the file's provenance.
+
+    """
+
+    def __init__(
+        self, run: RunDirectory, average: WeightAverage, *, monitor: str, data: str
+    ) -> None:
+        self.run, self.average, self.monitor, self.data = run, average, monitor, data
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the lines of steps that an interrupted run had made after its checkpoint."""
+        if trainer.is_global_zero:
+            self.run.forget_metrics_after(trainer.global_step)
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note the metrics and keep the weights if they are the best."""
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.run.add_metrics(trainer.global_step, trainer.current_epoch, values)
+        if self._improved(values):
+            self._write(trainer, pl_module, values)
+
+    @rank_zero_only
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the latest weights if no validation chose any."""
+        if not self.run.best_metrics().get(self._key):
+            self._write(trainer, pl_module, {})
+
+    @rank_zero_only
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Leave weights that can be used even if the run was stopped before a validation."""
+        if trainer.global_step and not self.run.best.exists():
+            self._write(trainer, pl_module, {})
+
+    @property
+    def _key(self) -> str:
+        return f'validation/{self.monitor}'
+
+    def _improved(self, values: dict[str, float]) -> bool:
+        value, best = values.get(self._key), self.run.best_metrics().get(self._key)
+        if value is None or value != value:
+            return False
+        if best is None or not self.run.best.exists():
+            return True
+        return value > best if self.monitor in LARGER_IS_BETTER else value < best
+
+    def _write(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, values: dict[str, Any]
+    ) -> None:
+        with self.average.applied(pl_module) as network:
+            assert isinstance(network, AdaBins)
+            before = network.config
+            provenance = (
+                f'trained from {before.name} ({before.provenance or "no record"}) on {self.data}; '
+                f'{trainer.global_step} steps; revision {git_revision() or "unknown"}; '
+                f'torch {torch.__version__}, pytorch-lightning {pl.__version__}'
+            )
+            name = self.run.path.resolve().name
+            network.config = before.model_copy(
+                update={'name': name, 'trained': True, 'provenance': provenance}
+            )
+            try:
+                save_checkpoint(network, self.run.best, overwrite=True)
+            finally:
+                network.config = before
+        write_json(self.run.best_metrics_file, {'step': trainer.global_step, **values})

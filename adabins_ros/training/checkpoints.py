@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a run saves itself and when it stops: checkpoints are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import signal
+import tempfile
+import threading
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+from adabins_ros.training.config import TrainerConfig
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+import torch
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):
+    """The user stopped the run; it has been saved."""
+
+
+class InterruptRequest:
+    """
+    Note Ctrl-C and SIGTERM while inside the `with` block; a second one ends the program as usual.
+
+    Elsewhere than in the main thread nothing is noted.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> InterruptRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self._restore()
+        text = 'Stopping: saving at the end of this step. Once more to stop at once.\n'
+        os.write(2, text.encode())
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+
+class WholeFileCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place and then move it there."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Save so that neither a kill nor a power cut leaves half a file under the name."""
+        path = Path(path)
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+        try:
+            with os.fdopen(handle, 'wb') as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(partial, 0o644)
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+
+
+class RunCheckpoints(Callback):
+    """
+    Save the run as the configuration says, and end it in good order.
+
+    Checkpoints are taken after steps of the optimiser, never between accumulated batches, and at
+    the end of an epoch after its validation.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint, which each one replaces.
+    config : TrainerConfig
+        Interval and limits.
+    interrupt : InterruptRequest
+        Tells when the user wants to stop.
+
+    Attributes
+    ----------
+    out_of_time : bool
+        Whether `max_minutes` ended the run.
+
+    """
+
+    def __init__(self, path: Path, config: TrainerConfig, interrupt: InterruptRequest) -> None:
+        self.path, self.config, self.interrupt = path, config, interrupt
+        self.out_of_time = False
+        self._started = monotonic()
+        self._step = 0
+        self._epoch_is_whole = False
+        # What a run that was killed while it saved has left.
+        for left_over in path.parent.glob(f'.{path.name}.*'):
+            left_over.unlink(missing_ok=True)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note where the run starts."""
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Save and stop where it is time."""
+        self._epoch_is_whole = batch_idx + 1 >= trainer.num_training_batches
+        step = trainer.global_step
+        if step == self._step:
+            return
+        self._step = step
+        at_end = self.config.max_steps is not None and step >= self.config.max_steps
+        interrupted, self.out_of_time = self._agree(trainer)
+        stops = at_end or interrupted or self.out_of_time
+        if not self._epoch_is_whole and (stops or step % self.config.checkpoint_every == 0):
+            trainer.save_checkpoint(self.path)
+        if interrupted and not self._epoch_is_whole:
+            raise Interrupted
+        if stops:
+            trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save at the end of an epoch; one that was stopped inside has been saved there."""
+        if self._epoch_is_whole:
+            trainer.save_checkpoint(self.path)
+        if self._agree(trainer)[0]:
+            raise Interrupted
+
+    def _agree(self, trainer: pl.Trainer) -> tuple[bool, bool]:
+        """Tell whether any process was interrupted and whether the time is up for any."""
+        minutes = self.config.max_minutes
+        late = minutes is not None and monotonic() - self._started >= 60 * minutes
+        if trainer.world_size == 1:
+            return self.interrupt.requested, late
+        wishes = torch.tensor(
+            [float(self.interrupt.requested), float(late)], device=trainer.strategy.root_device
+        )
+        wishes = trainer.strategy.reduce(wishes, reduce_op='sum')
+        return bool(wishes[0] > 0), bool(wishes[1] > 0)

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Put a run together and let it go: network, data, Lightning's Trainer and its callbacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from adabins_ros.training.best_weights import BestWeights, LARGER_IS_BETTER
+from adabins_ros.training.checkpoints import (
+    Interrupted,
+    InterruptRequest,
+    RunCheckpoints,
+    WholeFileCheckpointIO,
+)
+from adabins_ros.training.config import TrainerConfig, TrainingConfig
+from adabins_ros.training.ema import WeightAverage
+from adabins_ros.training.module import DepthTraining
+from adabins_ros.training.pictures import TrainingPictures
+from adabins_ros.training.run_data import RunData
+from adabins_ros.training.run_directory import RunDirectory, RunError
+from adabins_ros.training.starting_network import starting_network
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    RichProgressBar,
+)
+from pytorch_lightning.loggers import TensorBoardLogger
+from timm.layers import convert_sync_batchnorm
+import torch
+
+
+class Data(Protocol):
+    """What is trained on: see adabins_ros.training.run_data for the data sets' samples."""
+
+    @property
+    def train(self) -> Any:
+        """Return the data set to train on."""
+
+    @property
+    def validation(self) -> Any:
+        """Return the data set to validate on; it may be empty."""
+
+    @property
+    def split(self) -> Any:
+        """Return what belongs to which, as JSON can hold it."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """
+    How a run ended.
+
+    Attributes
+    ----------
+    run : RunDirectory
+        Its files; ``run.best`` is what the node loads.
+    steps : int
+        Steps of the optimiser made so far.
+    ending : str
+        'finished', 'interrupted' or 'out of time'; the latter two can go on.
+    metrics : dict
+        What the best weights reached.
+
+    """
+
+    run: RunDirectory
+    steps: int
+    ending: str
+    metrics: dict[str, Any]
+
+
+def begin_run(path: Path, config: TrainingConfig, split: Any) -> RunDirectory:
+    """Make the folder of a run; the further processes of it find the folder made."""
+    if is_first_process():
+        return RunDirectory.create(path, config, split)
+    return RunDirectory(path)
+
+
+def is_first_process() -> bool:
+    """Tell whether this process may write; Lightning starts the others with a LOCAL_RANK."""
+    ranks = ('LOCAL_RANK', 'NODE_RANK', 'SLURM_PROCID')
+    return all(os.environ.get(rank, '0') == '0' for rank in ranks)
+
+
+def fit(run: RunDirectory, config: TrainingConfig, data: Data, source: str) -> TrainingResult:
+    """
+    Train until the configuration says that it is enough, or the user.
+
+    A run folder with a checkpoint goes on from it; the result is that of a run which was never
+    interrupted.
+
+    Parameters
+    ----------
+    run : RunDirectory
+        New, or to go on with.
+    config : TrainingConfig
+        Of the run.
+    data : Data
+        What is trained and validated on.
+    source : str
+        Names the data in the provenance of the weights.
+
+    Raises
+    ------
+    RunError
+        If there is nothing to train on, or the checkpoint does not fit.
+    ModelError
+        If there is no network to start from.
+
+    """
+    if len(data.train) == 0:
+        raise RunError('there is no frame to train on: see what --dry-run finds')
+    pl.seed_everything(config.seed, verbose=False)
+    network = starting_network(config.network, config.data.size, seed=config.seed)
+    loaders = RunData(data.train, data.validation, config.data, config.seed)
+    module = DepthTraining(network, config)
+    with InterruptRequest() as interrupt:
+        checkpoints = RunCheckpoints(run.last, config.trainer, interrupt)
+        trainer = _trainer(run, config, loaders, checkpoints, source)
+        if trainer.world_size > 1 and trainer.strategy.root_device.type == 'cuda':
+            # timm's own conversion: torch's loses the activation in timm's norms.
+            module.network = convert_sync_batchnorm(module.network)
+        ending = 'finished'
+        try:
+            trainer.fit(
+                module,
+                loaders,
+                ckpt_path=run.last if run.last.exists() else None,
+                weights_only=True,
+            )
+        except Interrupted:
+            ending = 'interrupted'
+        if checkpoints.out_of_time:
+            ending = 'out of time'
+    return TrainingResult(run, trainer.global_step, ending, run.best_metrics())
+
+
+def _trainer(
+    run: RunDirectory,
+    config: TrainingConfig,
+    loaders: RunData,
+    checkpoints: RunCheckpoints,
+    source: str,
+) -> pl.Trainer:
+    settings = config.trainer
+    return pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices if settings.devices != 'auto' else _devices(settings),
+        num_nodes=settings.num_nodes,
+        strategy=settings.strategy,
+        precision=_precision(settings),
+        max_epochs=settings.max_epochs,
+        accumulate_grad_batches=config.optimiser.accumulate,
+        gradient_clip_val=config.optimiser.clip_norm or None,
+        check_val_every_n_epoch=settings.validate_every,
+        limit_val_batches=1.0 if loaders.has_validation else 0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=settings.log_every,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=settings.progress,
+        logger=TensorBoardLogger(run.path, name='tensorboard', version=''),
+        callbacks=_callbacks(run, config, loaders, checkpoints, source),
+        plugins=[WholeFileCheckpointIO()],
+    )
+
+
+def _callbacks(
+    run: RunDirectory,
+    config: TrainingConfig,
+    loaders: RunData,
+    checkpoints: RunCheckpoints,
+    source: str,
+) -> list[Callback]:
+    """Return the callbacks in their order: the average before what saves it."""
+    settings = config.trainer
+    average = WeightAverage(settings.ema_decay)
+    callbacks: list[Callback] = [
+        average,
+        LearningRateMonitor('step', log_momentum=True),
+        BestWeights(run, average, monitor=settings.monitor, data=source),
+    ]
+    if settings.patience is not None and loaders.has_validation:
+        better = 'max' if settings.monitor in LARGER_IS_BETTER else 'min'
+        callbacks.append(
+            EarlyStopping(
+                f'validation/{settings.monitor}', patience=settings.patience, mode=better
+            )
+        )
+    if settings.pictures_every:
+        callbacks.append(TrainingPictures(settings.pictures_every))
+    if settings.progress:
+        callbacks.append(RichProgressBar())
+    return [*callbacks, checkpoints]
+
+
+def _devices(settings: TrainerConfig) -> int | str:
+    on_gpu = settings.accelerator != 'cpu' and torch.cuda.is_available()
+    # Lightning's 'auto' is one process on a CPU and all GPUs otherwise.
+    return 'auto' if on_gpu else 1
+
+
+def _precision(settings: TrainerConfig) -> Any:
+    if settings.precision != 'auto':
+        return settings.precision
+    mixed = settings.accelerator != 'cpu' and torch.cuda.is_available()
+    return 'bf16-mixed' if mixed and torch.cuda.is_bf16_supported() else '32-true'

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Lightning module: what happens in a step of training and of validation."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from adabins_ros.model import AdaBins, DepthDistribution
+from adabins_ros.training.config import TrainingConfig
+from adabins_ros.training.losses import BinCentersChamfer, resize_like, SILog
+from adabins_ros.training.metrics import DepthErrorMetric
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+
+Batch = dict[str, Any]
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class DepthTraining(pl.LightningModule):
+    """
+    Train a network of any bin strategy by the paper's recipe.
+
+    Batches are dicts with ``image`` (B, 3, H, W) normalised, ``depth`` (B, 1, H, W) in metres as
+    the network is to say them (0 unknown), and ``focal_scale`` (B,), which divides them into true
+    metres.
+
+    Parameters
+    ----------
+    network : AdaBins
+        Trained in place.
+    config : TrainingConfig
+        The run.
+
+    """
+
+    def __init__(self, network: AdaBins, config: TrainingConfig) -> None:
+        super().__init__()
+        self.network, self.config = network, config
+        low, high = network.config.min_depth, network.config.max_depth
+        loss = config.loss
+        self.silog = SILog(low, high, lambda_=loss.silog_lambda, alpha=loss.silog_alpha)
+        self.chamfer = BinCentersChamfer(low, high)
+        self.errors = DepthErrorMetric(low, high)
+        if config.network.freeze_encoder:
+            network.encoder.requires_grad_(False)
+        if config.network.freeze_batch_norm:
+            for module in network.modules():
+                if isinstance(module, BATCH_NORMS):
+                    module.requires_grad_(False)
+
+    def forward(self, image: torch.Tensor) -> DepthDistribution:
+        """Estimate depth; as AdaBins."""
+        output: DepthDistribution = self.network(image)
+        return output
+
+    def train(self, mode: bool = True) -> DepthTraining:
+        """Switch between training and evaluation; what is frozen stays in evaluation."""
+        super().train(mode)
+        if self.config.network.freeze_encoder:
+            self.network.encoder.eval()
+        if self.config.network.freeze_batch_norm:
+            for module in self.network.modules():
+                if isinstance(module, BATCH_NORMS):
+                    module.eval()
+        return self
+
+    def on_fit_start(self) -> None:
+        """Leave the evaluation mode in which networks are loaded."""
+        self.train()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """
+        Seed every generator from the run's seed, the process and the step.
+
+        So dropout is the same whether the run was interrupted or not, in any process.
+        """
+        step = (self.current_epoch << 32) + batch_idx
+        seed = np.random.SeedSequence((self.config.seed, self.global_rank, step))
+        numbers = seed.generate_state(3)
+        random.seed(int(numbers[0]))
+        np.random.seed(numbers[1])  # noqa: NPY002
+        torch.manual_seed(int(numbers[2]))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """Compute the loss of a batch."""
+        output: DepthDistribution = self.network(batch['image'])
+        losses = self.losses(output, batch['depth'])
+        size = len(batch['image'])
+        for name, value in losses.items():
+            self.log(f'train/{name}', value.detach(), on_step=True, on_epoch=True, batch_size=size)
+        return losses['loss']
+
+    def losses(self, output: DepthDistribution, truth: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return ``loss`` and, unweighted, its parts; chamfer for bins that can be learned."""
+        weights = self.config.loss
+        losses = {'silog': self.silog(output.depth, truth)}
+        loss = weights.silog_weight * losses['silog']
+        if weights.chamfer_weight and output.bin_centers.requires_grad:
+            losses['chamfer'] = self.chamfer(output.bin_centers, truth)
+            loss = loss + weights.chamfer_weight * losses['chamfer']
+        return {'loss': loss, **losses}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
+        """Add a batch to the errors, in true metres; return the prediction by its fields."""
+        output: DepthDistribution = self.network(batch['image'])
+        truth = batch['depth'].float()
+        scale = batch['focal_scale'].float().view(-1, 1, 1, 1)
+        self.errors.update(resize_like(output.depth, truth) / scale, truth / scale)
+        return output._asdict()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the errors of the whole validation set."""
+        errors = self.errors.compute()
+        self.errors.reset()
+        # Computed over all processes already.
+        self.log_dict({f'validation/{name}': value.float() for name, value in errors.items()})
+
+    def configure_optimizers(self) -> Any:
+        """Make AdamW, and OneCycle with a highest rate of its own for each group."""
+        settings = self.config.optimiser
+        groups = self.network.parameter_groups(
+            settings.learning_rate,
+            encoder_factor=settings.encoder_factor,
+            weight_decay=settings.weight_decay,
+        )
+        optimizer = AdamW(groups, betas=(settings.highest_momentum, 0.999))
+        schedule = OneCycleLR(
+            optimizer,
+            max_lr=[group['lr'] for group in groups],
+            total_steps=self.total_steps,
+            pct_start=settings.warmup_share,
+            div_factor=settings.start_divisor,
+            final_div_factor=settings.end_divisor,
+            base_momentum=settings.lowest_momentum,
+            max_momentum=settings.highest_momentum,
+        )
+        return {
+            'optimizer': optimizer,
+            'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
+        }
+
+    @property
+    def total_steps(self) -> int:
+        """Return how many steps the optimiser makes in the whole run."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        most = self.config.trainer.max_steps
+        return steps if most is None else min(steps, most)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a run: what it was told, what it saw, what it found, and how to go on."""
+
+from __future__ import annotations
+
+from importlib import metadata
+import json
+import os
+from pathlib import Path
+import platform
+import subprocess
+import sys
+from typing import Any
+
+from adabins_ros import __version__
+from adabins_ros.training.config import TrainingConfig
+from adabins_ros.training.config_loading import load_config, save_config
+
+_PACKAGES = ('torch', 'torchvision', 'timm', 'pytorch-lightning', 'torchmetrics', 'numpy')
+
+
+class RunError(ValueError):
+    """A run that can't be started or continued; the text is for people."""
+
+
+class RunDirectory:
+    """
+    Name the files of a run. Make one with `create` or `reopen`.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    config_file, split_file, environment_file : Path
+        Resolved configuration; what is trained and validated on; versions and git revision.
+    metrics_file : Path
+        One JSON object a line and validation.
+    last, best, best_metrics_file : Path
+        Checkpoint to go on from; weights to use, and what they reached.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / 'config.yaml'
+        self.split_file = path / 'split.json'
+        self.environment_file = path / 'environment.json'
+        self.metrics_file = path / 'metrics.jsonl'
+        self.last = path / 'last.ckpt'
+        self.best = path / 'best.safetensors'
+        self.best_metrics_file = path / 'best.json'
+
+    @classmethod
+    def create(cls, path: Path, config: TrainingConfig, split: Any = None) -> RunDirectory:
+        """
+        Begin a run in a new or empty folder.
+
+        Raises
+        ------
+        RunError
+            If there is something already, or the folder can't be made.
+
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            used = any(path.iterdir())
+        except OSError as error:
+            raise RunError(f"run folder {path} can't be made: {error.strerror}") from error
+        if used:
+            raise RunError(
+                f'run folder {path} is not empty, and runs are never overwritten: choose another '
+                'output, or go on with --resume'
+            )
+        run = cls(path)
+        write_json(run.split_file, split)
+        write_json(run.environment_file, environment())
+        save_config(config, run.config_file)
+        return run
+
+    @classmethod
+    def reopen(cls, path: Path) -> RunDirectory:
+        """
+        Find a run that is to go on.
+
+        Raises
+        ------
+        RunError
+            If the folder holds none.
+
+        """
+        run = cls(path)
+        if not run.config_file.is_file():
+            what = 'holds no config.yaml' if path.is_dir() else 'does not exist'
+            raise RunError(f'run folder {path} {what}: there is nothing to resume')
+        return run
+
+    def config(self) -> TrainingConfig:
+        """Read the configuration that the run began with."""
+        return load_config(self.config_file)
+
+    def check_split(self, split: Any) -> None:
+        """Raise RunError if the data are not those that the run began with."""
+        try:
+            before = json.loads(self.split_file.read_text(encoding='utf-8'))
+        except (OSError, json.JSONDecodeError) as error:
+            raise RunError(f"{self.split_file} can't be read: {error}") from error
+        if before != json.loads(json.dumps(split, default=str)):
+            raise RunError(
+                f'the data differ from those of the run (see {self.split_file}): restore them, '
+                'or begin a new run from best.safetensors'
+            )
+
+    def add_metrics(self, step: int, epoch: int, values: dict[str, float]) -> None:
+        """Append a line of metrics."""
+        line = json.dumps({'step': step, 'epoch': epoch, **values})
+        with self.metrics_file.open('a', encoding='utf-8') as file:
+            file.write(line + '\n')
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop the lines of steps that will be made again."""
+        if not self.metrics_file.is_file():
+            return
+        lines = self.metrics_file.read_text(encoding='utf-8').splitlines(keepends=True)
+        kept = [line for line in lines if _step(line) <= step]
+        if kept != lines:
+            write_whole(self.metrics_file, ''.join(kept))
+
+    def best_metrics(self) -> dict[str, Any]:
+        """Read what the best weights reached; empty if there are none yet."""
+        try:
+            values: dict[str, Any] = json.loads(self.best_metrics_file.read_text(encoding='utf-8'))
+        except (OSError, json.JSONDecodeError):
+            return {}
+        return values
+
+
+def write_json(file: Path, values: Any) -> None:
+    """Write values as JSON, whole or not at all; paths and the like as text."""
+    write_whole(file, json.dumps(values, indent=2, default=str) + '\n')
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a text file so that it is never seen half."""
+    partial = file.with_name(f'.{file.name}.{os.getpid()}')
+    try:
+        partial.write_text(text, encoding='utf-8')
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def environment() -> dict[str, Any]:
+    """Return what the result depends on beside the configuration."""
+    versions = {'python': platform.python_version(), 'adabins_ros': __version__}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = 'not installed'
+    return {
+        'versions': versions,
+        'git_revision': git_revision(),
+        'machine': f'{platform.system()} {platform.machine()}',
+        'command': sys.argv,
+    }
+
+
+def git_revision() -> str | None:
+    """Return the revision of the source tree, with '+' if it was changed; None without git."""
+    here = Path(__file__).resolve().parent
+    try:
+        said = subprocess.run(
+            ['git', '-C', str(here), 'describe', '--always', '--abbrev=12', '--dirty=+'],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return said.stdout.strip() or None
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)['step'])
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+        # A line that a kill cut off.
+        return float('inf')

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In which order the frames come: the same for a seed, whatever was interrupted in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+Draw = tuple[int, int]
+"""The epoch, and the index of a frame, or -1 - index for a frame that only fills up."""
+
+
+class EpochSampler(Sampler[Draw]):
+    """
+    Shuffle anew in every epoch, by seed and epoch alone, and deal the batches to processes.
+
+    All processes shuffle alike. Batch k of the run's global batches consists of the k-th
+    ``batch_size * processes`` frames, so several processes together see what one process with
+    the whole batch would see. A remainder that fills no global batch is left out of the epoch.
+
+    Parameters
+    ----------
+    frames : int
+        Length of the data set, at least 1. Fewer frames than one global batch are repeated.
+    batch_size : int
+        Frames per batch and process.
+    seed : int
+        Of the run.
+    process, processes : int
+        Which one of how many this is.
+
+    """
+
+    def __init__(
+        self, frames: int, batch_size: int, *, seed: int, process: int = 0, processes: int = 1
+    ) -> None:
+        self.frames, self.batch_size, self.seed = frames, batch_size, seed
+        self.process, self.processes = process, processes
+        self.epoch = 0
+        self.first_batch = 0
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return max(1, self.frames // (self.batch_size * self.processes))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch; an epoch that was set by `go_on` keeps its place."""
+        if epoch != self.epoch:
+            self.epoch, self.first_batch = epoch, 0
+
+    def go_on(self, epoch: int, batches_done: int) -> None:
+        """Continue inside an epoch: the next iteration leaves out what was done."""
+        self.epoch, self.first_batch = epoch, batches_done
+
+    def __len__(self) -> int:
+        """Count this process's frames of a whole epoch."""
+        return self.batches * self.batch_size
+
+    def __iter__(self) -> Iterator[Draw]:
+        """Yield this process's frames that are left of the epoch."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.frames, generator=generator)
+        wanted = self.batches * self.batch_size * self.processes
+        order = order.repeat(-(-wanted // self.frames))[:wanted]
+        mine = order.view(self.batches, self.processes, self.batch_size)[:, self.process]
+        for batch in islice(mine.tolist(), self.first_batch, None):
+            for index in batch:
+                yield self.epoch, index
+
+
+class ValidationSampler(Sampler[Draw]):
+    """
+    Deal the frames in order to processes, each once; shorter shares are filled up.
+
+    The processes must take the same number of batches, as they wait for each other. A frame that
+    fills up has its truth removed by `EpochDataset`, so it does not count in any error.
+    """
+
+    def __init__(self, frames: int, *, process: int = 0, processes: int = 1) -> None:
+        self.frames, self.process, self.processes = frames, process, processes
+
+    def __len__(self) -> int:
+        """Count this process's frames with those that fill up."""
+        return (self.frames + self.processes - 1) // self.processes
+
+    def __iter__(self) -> Iterator[Draw]:
+        """Yield this process's frames."""
+        for index in range(self.process, len(self) * self.processes, self.processes):
+            yield 0, index if index < self.frames else -1
+
+
+class EpochDataset(Dataset[dict[str, Any]]):
+    """
+    Let a data set know the epoch, in whichever process it is read.
+
+    Parameters
+    ----------
+    dataset : map-style data set of dict
+        With ``depth`` among its tensors. Where it has the attribute ``epoch``, this is set, for
+        an augmentation that depends on seed, epoch and index alone.
+
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset: Any = dataset
+
+    def __len__(self) -> int:
+        """Count the frames."""
+        sized: Sized = self.dataset
+        return len(sized)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        """Read a frame; one that only fills up comes without its truth."""
+        epoch, index = draw
+        if hasattr(self.dataset, 'epoch'):
+            self.dataset.epoch = epoch
+        if index >= 0:
+            sample: dict[str, Any] = self.dataset[index]
+            return sample
+        sample = self.dataset[-1 - index]
+        return {**sample, 'depth': torch.zeros_like(sample['depth'])}

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Whole runs on a tiny network: they learn, stop, go on and leave files that the node loads.
+
+As a script it is one run on synthetic frames: FOLDER MODEL KILL [KEY=VALUE ...]. KILL is the number
+of the frame at whose reading the process gets a signal, as in 'SIGKILL:37', or '-'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+import json
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, save_checkpoint
+from adabins_ros.training.config_loading import load_config
+from adabins_ros.training.fit import begin_run, fit, TrainingResult
+from adabins_ros.training.run_directory import RunDirectory, RunError
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+import torch
+
+HEIGHT, WIDTH = 64, 96
+TINY = [
+    'data.batch_size=2',
+    'data.workers=0',
+    f'data.size=[{HEIGHT},{WIDTH}]',
+    'trainer.accelerator=cpu',
+    'trainer.max_epochs=3',
+    'trainer.checkpoint_every=4',
+    'trainer.progress=false',
+    'trainer.log_every=1',
+    'trainer.pictures_every=1',
+    'optimiser.learning_rate=3e-3',
+]
+
+
+@dataclass
+class Frames:
+    """Rooms whose brightness is their depth, with noise by epoch and index."""
+
+    frames: int
+    first: int = 0
+    epoch: int = 0
+    stop_at: int | None = None
+    number: signal.Signals = signal.SIGKILL
+    read: list[tuple[int, int]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        self.read.append((self.epoch, index))
+        if len(self.read) == self.stop_at:
+            os.kill(os.getpid(), self.number)
+        generator = np.random.default_rng((7, self.first + index))
+        noise = np.random.default_rng((8, self.epoch, index)).normal(0, 0.05, (3, HEIGHT, WIDTH))
+        rows = np.linspace(0, 1, HEIGHT)[:, np.newaxis]
+        columns = np.linspace(0, 1, WIDTH)
+        a, b = generator.uniform(0.2, 2.0, 2)
+        depth = (1.0 + a * rows + b * columns).astype(np.float32)
+        image = (np.broadcast_to(depth, noise.shape) - 2.5 + noise).astype(np.float32)
+        return {
+            'image': torch.from_numpy(image),
+            'depth': torch.from_numpy(depth)[None],
+            'focal_scale': torch.tensor(1.25),
+            'name': f'frame {index}',
+        }
+
+
+@dataclass
+class Rooms:
+    """The data of a run."""
+
+    train: Frames
+    validation: Frames
+    split: Any = 'rooms'
+
+
+def rooms(**options: Any) -> Rooms:
+    return Rooms(Frames(13, **options), Frames(3, first=100))
+
+
+def make_model(path: Path, strategy: str = 'adaptive') -> Path:
+    config = AdaBinsConfig(
+        name=f'tiny-{strategy}',
+        encoder='mobilenetv3_small_050',
+        encoder_head=False,
+        decoder_channels=(24, 16, 16, 8, 8),
+        decoder_convolution='separable',
+        bottleneck_padding=0,
+        decoded_channels=8,
+        bin_strategy=strategy,
+        num_bins=8,
+        min_depth=0.2,
+        max_depth=6.0,
+        patch_size=8,
+        embedding_dim=16,
+        num_kernels=8,
+        num_layers=1,
+        num_heads=2,
+        mlp_dim=16,
+        regressor_dim=16,
+        max_tokens=200,
+        input_size=(96, 128),
+        training_focal_length_px=110.0,
+    )
+    torch.manual_seed(0)
+    save_checkpoint(AdaBins(config), path)
+    return path
+
+
+@pytest.fixture(scope='session')
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp('model') / 'tiny.safetensors')
+
+
+def train(folder: Path, model: Path, *overrides: str, data: Rooms | None = None) -> TrainingResult:
+    """Begin a run in the folder, or go on with the one that is there."""
+    data = data or rooms()
+    if folder.exists():
+        run = RunDirectory.reopen(folder)
+        config = run.config()
+        run.check_split(data.split)
+    else:
+        config = load_config(None, [*TINY, f'network.model={model}', *overrides])
+        run = begin_run(folder, config, data.split)
+    return fit(run, config, data, 'synthetic rooms')
+
+
+@pytest.fixture
+def start(repository: Path, tiny_model: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that does a run in a process of its own."""
+
+    def run(folder: Path, stop: str = '-', *overrides: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, __file__, str(folder), str(tiny_model), stop, *overrides],
+            env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1'},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    return run
+
+
+def checkpoint(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(folder / 'last.ckpt', weights_only=True)
+    return content
+
+
+def tensors_of(content: Any, name: str = '') -> dict[str, torch.Tensor]:
+    """Collect all tensors and numbers of a checkpoint under their paths."""
+    found = {}
+    if isinstance(content, torch.Tensor):
+        found[name] = content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            found.update(tensors_of(value, f'{name}/{key}'))
+    elif isinstance(content, (list, tuple)):
+        for i, value in enumerate(content):
+            found.update(tensors_of(value, f'{name}/{i}'))
+    return found
+
+
+def check_same_end(folder: Path, other: Path) -> None:
+    one, two = checkpoint(folder), checkpoint(other)
+    assert one['global_step'] == two['global_step']
+    for part in ('state_dict', 'optimizer_states', 'lr_schedulers', 'callbacks'):
+        expected, actual = tensors_of(one[part]), tensors_of(two[part])
+        assert expected.keys() == actual.keys()
+        for name, tensor in expected.items():
+            torch.testing.assert_close(
+                actual[name], tensor, rtol=0, atol=1e-6, msg=lambda text, n=name: f'{n}: {text}'
+            )
+    assert one['lr_schedulers'][0]['last_epoch'] == two['lr_schedulers'][0]['last_epoch']
+    expected, actual = (
+        load_file(folder / 'best.safetensors'),
+        load_file(other / 'best.safetensors'),
+    )
+    for name, tensor in expected.items():
+        torch.testing.assert_close(actual[name], tensor, rtol=0, atol=1e-6)
+
+
+def test_a_run_learns_and_its_best_file_loads(tmp_path: Path, tiny_model: Path) -> None:
+    result = train(tmp_path / 'run', tiny_model, 'trainer.max_epochs=12')
+    assert (result.ending, result.steps) == ('finished', 72)
+    lines = [json.loads(line) for line in result.run.metrics_file.read_text().splitlines()]
+    assert [line['epoch'] for line in lines] == list(range(12))
+    assert lines[-1]['validation/abs_rel'] < 0.6 * lines[0]['validation/abs_rel']
+    assert result.metrics['validation/abs_rel'] == min(
+        line['validation/abs_rel'] for line in lines
+    )
+    best = load_model(result.run.best)
+    assert best.config.trained
+    assert best.config.name == 'run'
+    assert best.config.input_size == (HEIGHT, WIDTH)
+    for fact in ('synthetic rooms', 'steps', 'tiny-adaptive', 'torch'):
+        assert fact in best.config.provenance
+    assert (tmp_path / 'run' / 'config.yaml').is_file()
+    assert json.loads((tmp_path / 'run' / 'environment.json').read_text())['versions']['torch']
+    assert list((tmp_path / 'run' / 'tensorboard').glob('events*'))
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path, tiny_model: Path) -> None:
+    config = load_config(None, TINY)
+    begin_run(tmp_path / 'run', config, None)
+    with pytest.raises(RunError, match=r'not empty.*--resume'):
+        begin_run(tmp_path / 'run', config, None)
+    with pytest.raises(RunError, match='does not exist: there is nothing to resume'):
+        RunDirectory.reopen(tmp_path / 'other')
+
+
+def test_every_frame_is_read_once_in_an_epoch_and_in_another_order(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    data = rooms()
+    train(tmp_path / 'run', tiny_model, 'trainer.max_epochs=2', data=data)
+    first = [index for epoch, index in data.train.read if epoch == 0]
+    second = [index for epoch, index in data.train.read if epoch == 1]
+    assert len(set(first)) == len(set(second)) == 12
+    assert first != second
+
+
+def test_max_steps_ends_the_schedule_and_the_run(tmp_path: Path, tiny_model: Path) -> None:
+    result = train(tmp_path / 'run', tiny_model, 'trainer.max_steps=5')
+    assert (result.ending, result.steps) == ('finished', 5)
+    assert result.metrics['step'] == 5
+    schedule = checkpoint(tmp_path / 'run')['lr_schedulers'][0]
+    assert schedule['total_steps'] == schedule['last_epoch'] == 5
+
+
+def test_out_of_time_a_run_stops_and_goes_on(tmp_path: Path, tiny_model: Path) -> None:
+    result = train(tmp_path / 'run', tiny_model, 'trainer.max_minutes=0.00001')
+    assert (result.ending, result.steps) == ('out of time', 1)
+    assert load_model(result.run.best).config.trained
+    assert train(tmp_path / 'run', tiny_model).steps == 2
+
+
+@pytest.mark.slow
+# 12 frames and 3 of validation an epoch: within the second epoch, at its end, in its validation.
+@pytest.mark.parametrize('frame', [22, 24, 25])
+def test_killed_and_resumed_a_run_ends_as_if_nothing_had_happened(
+    frame: int, tmp_path: Path, start: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    whole = start(tmp_path / 'whole')
+    assert whole.returncode == 0, whole.stderr
+    killed = start(tmp_path / 'killed', f'SIGKILL:{frame}')
+    assert killed.returncode == -signal.SIGKILL
+    assert checkpoint(tmp_path / 'killed')['global_step'] >= 8
+    resumed = start(tmp_path / 'killed')
+    assert resumed.returncode == 0, resumed.stderr
+    check_same_end(tmp_path / 'whole', tmp_path / 'killed')
+    metrics = [(tmp_path / name / 'metrics.jsonl').read_text() for name in ('whole', 'killed')]
+    assert metrics[0] == metrics[1]
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_the_run_goes_on(
+    tmp_path: Path, start: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    interrupted = start(tmp_path / 'run', 'SIGINT:17')
+    assert interrupted.returncode == 0, interrupted.stderr
+    assert 'interrupted 9' in interrupted.stdout
+    assert 'Stopping' in interrupted.stderr
+    assert checkpoint(tmp_path / 'run')['global_step'] == 9
+    assert start(tmp_path / 'run').returncode == 0
+    assert start(tmp_path / 'whole').returncode == 0
+    check_same_end(tmp_path / 'whole', tmp_path / 'run')
+
+
+def main() -> None:
+    """Do one run."""
+    folder, model, stop, *overrides = sys.argv[1:]
+    data = rooms()
+    if stop != '-':
+        number, _, frame = stop.partition(':')
+        data.train.number, data.train.stop_at = signal.Signals[number], int(frame)
+    result = train(Path(folder), Path(model), *overrides, data=data)
+    print(result.ending, result.steps, flush=True)
+
+
+if __name__ == '__main__':
+    main()
