@@ -101,6 +101,7 @@ def nearest_depth(
     rows, columns : (N,) float or int
         Pixels; those outside of the image are left out.
     depth : (N,) float32
+        Metres.
     size : (int, int)
         Height and width, px.
 

@@ -7,7 +7,7 @@ import math
 
 from adabins_ros.geometry.back_projection import back_project
 from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.training.lidar import NEAREST_M, nearest_depth, project
+from adabins_ros.training.lidar import nearest_depth, NEAREST_M, project
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ def reproject_depth(
     source, target : PinholeCamera
         The source at the size of the image; a distorted one is rectified point by point.
     target_from_source : (4, 4) float64
+        Turns points of the source's optical frame into the target's.
 
     Returns
     -------

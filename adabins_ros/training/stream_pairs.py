@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of two recorded streams, and what their clocks look like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adabins_ros.bags import pair_by_time, RecordingError
+import numpy as np
+from numpy.typing import NDArray
+
+Times = NDArray[np.int64]
+
+# Pairs from which a drift can be told, and the drift that is worth telling.
+_FEWEST_FOR_DRIFT = 20
+_NOTABLE_DRIFT_MS = 1.0
+
+
+@dataclass(frozen=True)
+class StreamPairs:
+    """
+    The pairs of a colour stream and one with the truth.
+
+    Attributes
+    ----------
+    first, second : (N,) int64
+        Numbers of the messages in the two streams, in time order.
+    stamps_ns : (N,) int64
+        Of the first stream.
+    offset_ms : (float, float)
+        Median and largest difference, second minus first.
+    remarks : list of str
+        Duplicate stamps, drift, and how many found no partner.
+
+    """
+
+    first: Times
+    second: Times
+    stamps_ns: Times
+    offset_ms: tuple[float, float]
+    remarks: list[str]
+
+
+def pair_streams(
+    first: tuple[str, Times], second: tuple[str, Times], tolerance_ms: float, offset_ms: float = 0
+) -> StreamPairs:
+    """
+    Pair two streams by their header stamps.
+
+    Parameters
+    ----------
+    first, second : (str, (N,) int64)
+        Topics and stamps, ns.
+    tolerance_ms : float
+        The largest difference within a pair.
+    offset_ms : float
+        Added to the second stream's stamps.
+
+    Raises
+    ------
+    RecordingError
+        No pair; the text says how far apart the streams are.
+
+    """
+    times, others = first[1], second[1] + round(offset_ms * 1e6)
+    pairs = pair_by_time(times, others, round(tolerance_ms * 1e6))
+    if not pairs:
+        raise RecordingError(_apart(first, second, times, others, tolerance_ms))
+    chosen = np.asarray(pairs, np.int64).reshape(-1, 2)
+    left, right = chosen[:, 0], chosen[:, 1]
+    offsets = (others[right] - times[left]) / 1e6
+    remarks = _duplicates(*first) + _duplicates(*second)
+    for (topic, all_times), used in ((first, left), (second, right)):
+        unpaired = all_times.size - used.size
+        if unpaired > 0.1 * all_times.size:
+            remarks.append(f'{unpaired} of {all_times.size} messages on {topic} have no partner')
+    remarks += _drift(times[left], offsets)
+    largest = float(offsets[np.argmax(np.abs(offsets))])
+    return StreamPairs(left, right, times[left], (float(np.median(offsets)), largest), remarks)
+
+
+def _duplicates(topic: str, times: Times) -> list[str]:
+    count = times.size - np.unique(times).size
+    return [f'{count} duplicate stamps on {topic}'] if count else []
+
+
+def _drift(times: Times, offsets: NDArray[np.float64]) -> list[str]:
+    """Tell where the difference of the clocks grows by more than its scatter."""
+    minutes = (times - times[0]) / 60e9
+    if times.size < _FEWEST_FOR_DRIFT or minutes[-1] <= 0:
+        return []
+    slope, start = np.polyfit(minutes, offsets, 1)
+    change = slope * minutes[-1]
+    scatter = float(np.std(offsets - (slope * minutes + start)))
+    if abs(change) < max(_NOTABLE_DRIFT_MS, 2 * scatter):
+        return []
+    return [f'the clocks drift apart by {slope:.2f} ms per minute ({change:.1f} ms in all)']
+
+
+def _apart(
+    first: tuple[str, Times],
+    second: tuple[str, Times],
+    times: Times,
+    others: Times,
+    tolerance_ms: float,
+) -> str:
+    text = (
+        f'no message on {second[0]} lies within {tolerance_ms:g} ms of one on {first[0]} '
+        f'({others.size} and {times.size} messages)'
+    )
+    nearest = pair_by_time(times, others, 2**62)
+    if not nearest:
+        return text
+    gaps = [int(others[j] - times[i]) / 1e6 for i, j in nearest]
+    closest = min(gaps, key=abs)
+    return (
+        f'{text}: the nearest are {closest:.1f} ms apart, in the middle {np.median(gaps):.1f} ms; '
+        'choose a larger data.tolerance_ms, or shift the truth by data.time_offset_ms where the '
+        'clocks differ'
+    )
