@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames of any source as the tensors that the network trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+import math
+from typing import Any
+
+from adabins_ros.bags import RecordingError
+from adabins_ros.model.config import IMAGENET_MEAN, IMAGENET_STD
+from adabins_ros.training.augmentation import Augmentation
+from adabins_ros.training.fitting import cut_out, Depth, Image, largest_box
+from adabins_ros.training.samples import FrameSource, RgbdSample
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch.utils.data import Dataset
+
+# Neighbours that are tried in place of a frame that can't be used.
+_MOST_REPLACEMENTS = 20
+# What damaged bytes raise in the decoders.
+_UNUSABLE = (ValueError, OSError, EOFError, cv2.error)
+
+
+class RgbdDataset(Dataset[dict[str, Any]]):
+    """
+    Frames at one size, with depth as the network is to say it.
+
+    A frame that can't be used is counted and replaced by its nearest neighbour that can, always
+    by the same one.
+
+    Parameters
+    ----------
+    sources : sequence of FrameSource
+        Where frames come from.
+    indices : (N, 2) int
+        Source and frame of each element, in time order.
+    size : (int, int)
+        Height and width, px.
+    augmentation : Augmentation, optional
+        None: the largest central part of the frame, unchanged.
+    mean, std : (float, float, float)
+        Of the network's input, RGB, 0..1.
+    seed : int
+        Of the augmentation; each frame's changes depend on it, the epoch and the frame alone.
+    training_focal_length_px : float
+        The focal length, in pixels at `size`, for which depth is in true metres.
+
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[FrameSource],
+        indices: NDArray[np.int64] | Sequence[tuple[int, int]],
+        size: tuple[int, int],
+        augmentation: Augmentation | None = None,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+        seed: int = 0,
+        training_focal_length_px: float = 518.86,
+    ) -> None:
+        self.sources = list(sources)
+        self.indices = np.asarray(indices, np.int64).reshape(-1, 2)
+        self.size = (int(size[0]), int(size[1]))
+        self.augmentation = augmentation
+        self.seed = seed
+        self.training_focal_length_px = training_focal_length_px
+        self._factor = (1 / (255 * np.asarray(std))).astype(np.float32)[:, None, None]
+        self._bias = (-np.asarray(mean) / np.asarray(std)).astype(np.float32)[:, None, None]
+        # Shared with worker processes: the epoch that they are to see, what they found damaged.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self._unusable = torch.zeros(max(len(self.indices), 1), dtype=torch.uint8).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the changes of an epoch, also in workers that run already."""
+        self._epoch[0] = epoch
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """
+        Return one element.
+
+        Returns
+        -------
+        dict
+            image (3, h, w) float32, normalised; depth (1, h, w) float32, true metres times
+            focal_scale, 0 unknown; focal_scale () float32: the training focal length over the
+            frame's at this size; name str; index int.
+
+        Raises
+        ------
+        RecordingError
+            Neither the frame nor any of its neighbours can be used.
+
+        """
+        sample = self._usable(index)
+        image, depth, focal = self._fitted(sample, index)
+        scale = self.training_focal_length_px / focal
+        normal = np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32)
+        normal *= self._factor
+        normal += self._bias
+        return {
+            'image': torch.from_numpy(normal),
+            'depth': torch.from_numpy(depth * np.float32(scale))[None],
+            'focal_scale': torch.tensor(scale, dtype=torch.float32),
+            'name': sample.name,
+            'index': index,
+        }
+
+    def sample(self, index: int) -> RgbdSample:
+        """Return a frame as it was recorded; raises what its source raises."""
+        source, frame = self.indices[index].tolist()
+        return self.sources[source][frame]
+
+    def name(self, index: int) -> str:
+        """Return the name of a frame without reading it."""
+        source, frame = self.indices[index].tolist()
+        return self.sources[source].frame_name(frame)
+
+    def unusable_frames(self) -> list[str]:
+        """Return the frames that were replaced so far, in any worker, with the reasons."""
+        found = []
+        for index in torch.nonzero(self._unusable).flatten().tolist():
+            try:
+                self.sample(index)
+                found.append(f'{self.name(index)}: was unusable once')
+            except _UNUSABLE as error:
+                found.append(f'{self.name(index)}: {error}')
+        return found
+
+    def _usable(self, index: int) -> RgbdSample:
+        reason: Exception | None = None
+        for candidate in self._neighbours(index):
+            try:
+                if not self._unusable[candidate]:
+                    return self.sample(candidate)
+            except _UNUSABLE as error:
+                self._unusable[candidate] = 1
+                reason = reason or error
+        why = f': {reason}' if reason else ''
+        raise RecordingError(
+            f'{self.name(index)} and all its neighbours are unusable{why}'
+        ) from reason
+
+    def _neighbours(self, index: int) -> Iterator[int]:
+        yield index
+        for step in range(1, _MOST_REPLACEMENTS // 2 + 1):
+            for candidate in (index + step, index - step):
+                if 0 <= candidate < len(self):
+                    yield candidate
+
+    def _fitted(self, sample: RgbdSample, index: int) -> tuple[Image, Depth, float]:
+        """Return image and depth at the network's size, and fx there, px."""
+        focal = sample.focal_length_px
+        if not math.isfinite(focal):  # taken to be that of the training for the whole frame
+            focal = self.training_focal_length_px * sample.image.shape[1] / self.size[1]
+        if self.augmentation is None:
+            box = largest_box(sample.image.shape[:2], self.size)
+            image, depth = cut_out(sample.image, sample.depth, box, self.size)
+            return image, depth, focal * self.size[1] / box.width
+        rng = np.random.default_rng((self.seed, int(self._epoch[0]), index))
+        image, depth, zoom = self.augmentation(sample.image, sample.depth, self.size, rng)
+        return image, depth, focal * zoom
