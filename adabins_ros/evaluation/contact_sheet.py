@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from adabins_ros.evaluation.colors import DEPTH_COLORS, depth_colors, STD_COLORS, std_colors
 from adabins_ros.evaluation.pictures import value_range
+from adabins_ros.geometry.colors import DEPTH_COLORS, depth_colors, STD_COLORS, std_colors
 import numpy as np
 from numpy.typing import NDArray
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-from adabins_ros.evaluation.colors import DEPTH_COLORS, depth_colors, STD_COLORS, std_colors
+from adabins_ros.geometry.colors import DEPTH_COLORS, depth_colors, STD_COLORS, std_colors
 import cv2
 import numpy as np
 from numpy.typing import NDArray

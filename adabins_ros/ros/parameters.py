@@ -133,7 +133,7 @@ class DepthNodeSettings:
         bounds=(0.0, 10.0),
     )
     edge_ratio: float = _parameter(
-        0.1,
+        0.05,
         'Points on a jump in depth of more than this part of it (flying pixels) are dropped; '
         '0: none',
         bounds=(0.0, 10.0),

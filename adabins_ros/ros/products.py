@@ -10,13 +10,13 @@ from typing import Any, TYPE_CHECKING, TypeVar
 from adabins_ros.geometry.back_projection import back_project
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.cloud import pack_cloud
+from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.geometry.filtering import valid_points
 from adabins_ros.messages.buffers import ros_fields
 from adabins_ros.messages.camera_info import camera_info_fields
 from adabins_ros.messages.clouds import cloud_fields
 from adabins_ros.messages.images import image_fields
 from adabins_ros.ros.parameters import DepthNodeSettings
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
@@ -85,7 +85,7 @@ class FrameProducts:
         """Return depth as colours, rgb8."""
         settings = self.settings
         farthest = settings.color_max_depth or settings.max_depth or self.model_farthest
-        return _image(depth_colors(self._marked, farthest), 'rgb8', self.header)
+        return _image(depth_colors(self._marked, 0.0, farthest), 'rgb8', self.header)
 
     def bin_centers(self) -> Float32MultiArray:
         """Return the centres of this frame's depth bins, metres; none for plain regression."""
@@ -177,29 +177,6 @@ def millimetres(marked: NDArray[np.float32]) -> NDArray[np.uint16]:
     return scaled.astype(np.uint16)
 
 
-def depth_colors(marked: NDArray[np.float32], farthest: float) -> NDArray[np.uint8]:
-    """
-    Return depth as colours for people: red near, blue at `farthest` metres, dark if unknown.
-
-    Parameters
-    ----------
-    marked : (H, W) float32
-        Metres, NaN and infinities as in REP 117.
-    farthest : float
-        Depth of the last colour, metres.
-
-    Returns
-    -------
-    (H, W, 3) uint8 RGB
-
-    """
-    levels = marked * np.float32(-254 / farthest)
-    levels += 255
-    np.clip(levels, 1, 255, out=levels)
-    levels[~np.isfinite(marked)] = 0
-    return cv2.applyColorMap(levels.astype(np.uint8), _COLORS)  # type: ignore[return-value]
-
-
 def _image(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
     """Return an array as sensor_msgs/Image."""
     return _filled(Image(), header, image_fields(pixels, encoding))
@@ -211,14 +188,3 @@ def _filled(message: Message, header: Header, fields: dict[str, Any]) -> Message
     for name, value in ros_fields(fields).items():
         setattr(message, name, value)
     return message
-
-
-def _colors() -> NDArray[np.uint8]:
-    """Return the colours of 256 levels as RGB: 0 is unknown, then turbo from blue to red."""
-    levels = np.arange(256, dtype=np.uint8)[:, np.newaxis]
-    colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
-    colors[0] = 32
-    return colors  # type: ignore[return-value]
-
-
-_COLORS = _colors()

@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adabins_ros.evaluation.colors import UNKNOWN_COLOR
 from adabins_ros.evaluation.contact_sheet import contact_sheet, SheetRow
 from adabins_ros.evaluation.pictures import prediction_picture
 from adabins_ros.geometry.back_projection import back_project
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.cloud import pack_cloud
+from adabins_ros.geometry.colors import UNKNOWN_COLOR
 import cv2
 import numpy as np
 import pytest

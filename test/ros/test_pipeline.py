@@ -19,7 +19,7 @@ from adabins_ros.ros.camera_source import CameraSource  # noqa: E402
 from adabins_ros.ros.frame_statistics import FrameStatistics  # noqa: E402
 from adabins_ros.ros.parameters import DepthNodeSettings  # noqa: E402
 from adabins_ros.ros.pipeline import DepthPipeline  # noqa: E402
-from adabins_ros.ros.products import depth_colors, mark_range, millimetres  # noqa: E402
+from adabins_ros.ros.products import mark_range, millimetres  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
 CAMERA = PinholeCamera(160, 120, 130.0, 131.0, 80.5, 58.0)
@@ -42,7 +42,7 @@ class Renderer:
         self.focal_lengths.append(focal_length_px)
         camera = self.camera
         assert image.shape == (camera.height, camera.width, 3)
-        v, u = np.mgrid[0 : camera.height, 0 : camera.width]
+        v, u = np.indices((camera.height, camera.width))
         rays = np.stack(
             [(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)], axis=-1
         )
@@ -181,12 +181,3 @@ def test_millimetres_are_rounded_and_never_wrap_around():
     depth = [0.0004, 0.0006, 1.2344, 1.2346, 65.5349, 65.6, 80.0, np.inf, -np.inf, np.nan]
     expected = [0, 1, 1234, 1235, 65535, 65535, 65535, 0, 0, 0]
     np.testing.assert_array_equal(millimetres(np.array([depth], np.float32))[0], expected)
-
-
-def test_colours_go_from_red_near_to_blue_far_and_are_dark_where_unknown():
-    near, far, unknown, beyond = depth_colors(
-        np.array([[0.5, 9.5, np.nan, np.inf]], np.float32), 10.0
-    )[0].astype(int)
-    assert near[0] > near[2] + 50
-    assert far[2] > far[0]
-    assert unknown.tolist() == beyond.tolist() == [32, 32, 32]

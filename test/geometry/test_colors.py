@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from adabins_ros.evaluation.colors import (
+from adabins_ros.geometry.colors import (
     DEPTH_COLORS,
     depth_colors,
     STD_COLORS,
@@ -85,7 +85,7 @@ def test_a_largest_uncertainty_of_nothing_is_named(max_std):
 
 def test_a_node_that_colours_depth_does_not_load_matplotlib_or_torch(repository):
     code = (
-        'import sys; import adabins_ros.evaluation.colors, adabins_ros.geometry.cloud; '
+        'import sys; import adabins_ros.geometry.colors, adabins_ros.geometry.cloud; '
         'print([name for name in ("matplotlib", "torch") if name in sys.modules])'
     )
     result = subprocess.run(
