@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from adabins_ros.evaluation.colors import depth_colors, std_colors
+from adabins_ros.geometry.colors import depth_colors, std_colors
 from adabins_ros.model import AdaBinsConfig, DepthDistribution
 from adabins_ros.training.losses import resize_like, valid_depth
 import numpy as np
