@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 import math
+import os
 from typing import Any
 
 from adabins_ros.bags import RecordingError
@@ -48,6 +49,11 @@ class RgbdDataset(Dataset[dict[str, Any]]):
     training_focal_length_px : float
         The focal length, in pixels at `size`, for which depth is in true metres.
 
+    Attributes
+    ----------
+    epoch : int
+        Chooses the augmentation's changes; whoever draws the frames sets it.
+
     """
 
     def __init__(
@@ -69,16 +75,13 @@ class RgbdDataset(Dataset[dict[str, Any]]):
         self.training_focal_length_px = training_focal_length_px
         self._factor = (1 / (255 * np.asarray(std))).astype(np.float32)[:, None, None]
         self._bias = (-np.asarray(mean) / np.asarray(std)).astype(np.float32)[:, None, None]
-        # Shared with worker processes: the epoch that they are to see, what they found damaged.
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        # Shared with worker processes, which note here what they found damaged.
         self._unusable = torch.zeros(max(len(self.indices), 1), dtype=torch.uint8).share_memory_()
+        self.epoch = 0
+        self._process = os.getpid()
 
     def __len__(self) -> int:
         return len(self.indices)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the changes of an epoch, also in workers that run already."""
-        self._epoch[0] = epoch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """
@@ -97,6 +100,9 @@ class RgbdDataset(Dataset[dict[str, Any]]):
             Neither the frame nor any of its neighbours can be used.
 
         """
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            cv2.setNumThreads(0)  # a worker: OpenCV's threads do not outlive a fork
         sample = self._usable(index)
         image, depth, focal = self._fitted(sample, index)
         scale = self.training_focal_length_px / focal
@@ -162,6 +168,6 @@ class RgbdDataset(Dataset[dict[str, Any]]):
             box = largest_box(sample.image.shape[:2], self.size)
             image, depth = cut_out(sample.image, sample.depth, box, self.size)
             return image, depth, focal * self.size[1] / box.width
-        rng = np.random.default_rng((self.seed, int(self._epoch[0]), index))
+        rng = np.random.default_rng((self.seed, self.epoch, index))
         image, depth, zoom = self.augmentation(sample.image, sample.depth, self.size, rng)
         return image, depth, focal * zoom

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 _GAP_RATIO = 1.05
 _GAP_WINDOW = 5
 _LARGEST_SPLAT = 4
+_FAR = np.float32(1e9)
 
 
 def reproject_depth(
@@ -87,7 +88,7 @@ def _points(depth: NDArray[np.float32], camera: PinholeCamera) -> NDArray[np.flo
 def _without_gaps(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     """Remove pixels that are much deeper than many of their neighbours on all sides."""
     known = depth > 0
-    near = np.where(known, depth, np.float32(np.inf))
+    near = np.where(known, depth, _FAR)
     kernel = np.ones((_GAP_WINDOW, _GAP_WINDOW), np.uint8)
     front = cv2.erode(near, kernel)
     suspects = known & (depth > front * _GAP_RATIO)

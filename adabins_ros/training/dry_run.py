@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run would train on, to look at before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import os
+from pathlib import Path
+
+from adabins_ros.bags import RecordingError
+from adabins_ros.geometry.colors import depth_colors
+from adabins_ros.messages import MessageError
+from adabins_ros.messages.still_pictures import encode_picture
+from adabins_ros.training.dataset import RgbdDataset
+from adabins_ros.training.samples import FrameSource, RgbdSample
+from adabins_ros.training.training_data import TrainingData
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+PERCENTILES = (1, 25, 50, 75, 99)
+_LOOKED_AT = 24
+_PAIRS = 16
+_COLUMNS = 4
+_TILE = (180, 240)
+_GAP = 4
+_BACKGROUND = 24
+# Sparse truth is drawn with larger dots, else nobody sees it.
+_DOT = 5
+_SPARSE_SHARE = 0.25
+_FAR = np.float32(1e9)
+
+
+@dataclass(frozen=True)
+class SourceStatistics:
+    """
+    What some frames of a source look like.
+
+    Attributes
+    ----------
+    sizes : list of str
+        'WIDTHxHEIGHT' of the images.
+    focal_lengths_px : list of float
+        Different ones, rounded.
+    valid_share : float
+        Of the pixels.
+    depth_m : list of float
+        PERCENTILES of the known depth; empty where none is known.
+    unusable : list of str
+        Frames that could not be read.
+
+    """
+
+    sizes: list[str]
+    focal_lengths_px: list[float]
+    valid_share: float
+    depth_m: list[float]
+    unusable: list[str]
+
+
+def look_at(source: FrameSource, frames: int = _LOOKED_AT) -> SourceStatistics:
+    """Read some frames of a source, spread over its length."""
+    sizes: set[str] = set()
+    focal_lengths: set[float] = set()
+    known: list[NDArray[np.float32]] = []
+    pixels = 0
+    unusable = []
+    for index in _spread(len(source), frames):
+        try:
+            sample = source[index]
+        except (RecordingError, MessageError) as error:
+            unusable.append(f'{source.frame_name(index)}: {error}')
+            continue
+        height, width = sample.depth.shape
+        sizes.add(f'{width}x{height}')
+        focal_lengths.add(round(sample.focal_length_px, 1))
+        pixels += sample.depth.size
+        known.append(sample.depth[sample.depth > 0])
+    depth = np.concatenate(known) if known else np.zeros(0, np.float32)
+    percentiles = np.percentile(depth, PERCENTILES).tolist() if depth.size else []
+    share = depth.size / pixels if pixels else 0.0
+    return SourceStatistics(sorted(sizes), sorted(focal_lengths), share, percentiles, unusable)
+
+
+def print_dry_run(data: TrainingData, console: Console | None = None) -> None:
+    """Print what was found: sources, topics, sizes, depth, stamps, and the split."""
+    console = console or Console()
+    table = Table(title='What was found', title_justify='left')
+    for heading in ('source', 'frames', 'size', 'fx [px]', 'valid', 'depth [m]', 'offset [ms]'):
+        table.add_column(heading, overflow='fold')
+    notes = []
+    for source in data.train.sources:
+        report, found = source.report, look_at(source)
+        table.add_row(
+            source.name,
+            str(report.frames),
+            ', '.join(found.sizes),
+            ', '.join(f'{focal:g}' for focal in found.focal_lengths_px),
+            f'{found.valid_share:.1%}',
+            ' '.join(f'{depth:.2f}' for depth in found.depth_m) or 'none',
+            ' .. '.join(f'{offset:.1f}' for offset in report.offset_ms) or '-',
+        )
+        notes += [f'{report.name}: {text}' for text in (report.topics, *report.remarks) if text]
+        notes += [f'unusable: {text}' for text in found.unusable]
+    console.print(table)
+    numbers = ', '.join(str(number) for number in PERCENTILES)
+    console.print(
+        f'depth: percentiles {numbers}; offset: of stamps within a pair, median .. largest'
+    )
+    for note in notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f'{len(data.train)} frames to train on, {len(data.validation)} to validate on, at '
+        f'{data.train.size[1]}x{data.train.size[0]}'
+    )
+
+
+def save_pairs_picture(data: TrainingData, path: str | os.PathLike[str]) -> Path:
+    """
+    Save sixteen pairs of colour and true depth, spread over all frames, as one PNG.
+
+    All depths share one scale from the first to the last percentile.
+
+    Raises
+    ------
+    RecordingError
+        No frame can be read, the file exists already, or it can't be written.
+
+    """
+    path = Path(path)
+    samples = _samples((data.train, data.validation))
+    if not samples:
+        raise RecordingError('none of the frames can be read, so there is no picture of them')
+    known = np.concatenate([sample.depth[sample.depth > 0] for _, sample in samples])
+    nearest, farthest = np.percentile(known, (1, 99)) if known.size else (0.0, 1.0)
+    ends = float(nearest), float(max(farthest, nearest + 0.1))
+    height, width = _TILE
+    rows = -(-len(samples) // _COLUMNS)
+    tall, wide = height + _GAP, 2 * width + 2 * _GAP
+    sheet = np.full((rows * tall, _COLUMNS * wide, 3), _BACKGROUND, np.uint8)
+    for number, (held_out, sample) in enumerate(samples):
+        row, column = divmod(number, _COLUMNS)
+        top, left = row * tall, column * wide
+        tile = sheet[top:, left:][:height]
+        tile[:, :width] = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_AREA)
+        tile[:, width:][:, :width] = _depth_tile(sample, ends)
+        title = f'{sample.name[-30:]}{" (validation)" if held_out else ""}'
+        cv2.putText(tile, title, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (255, 255, 255))
+    data_bytes = encode_picture(cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), '.png')
+    try:
+        with path.open('xb') as file:
+            file.write(data_bytes.tobytes())
+    except FileExistsError:
+        raise RecordingError(f'{path} exists already and is not overwritten') from None
+    except OSError as error:
+        raise RecordingError(f'{path} can not be written: {error.strerror}') from None
+    return path
+
+
+def _samples(datasets: Sequence[RgbdDataset]) -> list[tuple[bool, RgbdSample]]:
+    """Return frames spread over both sets, each with whether it is held out."""
+    frames = [(held, x, i) for held, x in enumerate(datasets) for i in range(len(x))]
+    found = []
+    for number in _spread(len(frames), _PAIRS):
+        held, dataset, index = frames[number]
+        try:
+            found.append((bool(held), dataset.sample(index)))
+        except (RecordingError, MessageError):
+            continue
+    return found
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    numbers: list[int] = np.unique(np.linspace(0, count - 1, wanted).round().astype(int)).tolist()
+    return numbers if count else []
+
+
+def _depth_tile(sample: RgbdSample, ends: tuple[float, float]) -> NDArray[np.uint8]:
+    depth = sample.depth
+    if np.count_nonzero(depth) < _SPARSE_SHARE * depth.size:
+        far = np.where(depth > 0, depth, _FAR)
+        depth = cv2.erode(far, np.ones((_DOT, _DOT), np.uint8))
+        depth[depth >= _FAR] = 0
+    depth = cv2.resize(depth, _TILE[::-1], interpolation=cv2.INTER_NEAREST)
+    return depth_colors(np.where(depth > 0, depth, np.float32(np.nan)), *ends)
