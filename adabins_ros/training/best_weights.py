@@ -10,7 +10,6 @@ from adabins_ros.training.ema import WeightAverage
 from adabins_ros.training.run_directory import git_revision, RunDirectory, write_json
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.utilities import rank_zero_only
 import torch
 
 LARGER_IS_BETTER = ('d1', 'd2', 'd3')
@@ -45,26 +44,30 @@ class BestWeights(Callback):
         if trainer.is_global_zero:
             self.run.forget_metrics_after(trainer.global_step)
 
-    @rank_zero_only
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note the metrics and keep the weights if they are the best."""
-        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.run.add_metrics(trainer.global_step, trainer.current_epoch, values)
-        if self._improved(values):
-            self._write(trainer, pl_module, values)
+        """Note the errors and keep the weights if they are the best."""
+        values = _logged(trainer, 'validation/')
+        if trainer.is_global_zero:
+            self.run.add_metrics(trainer.global_step, trainer.current_epoch, values)
+            if self._improved(values):
+                self._write(trainer, pl_module, values)
 
-    @rank_zero_only
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note the mean losses of the epoch, or of what was done of it since the run went on."""
+        values = _logged(trainer, 'train_epoch/')
+        if trainer.is_global_zero:
+            self.run.add_metrics(trainer.global_step, trainer.current_epoch, values)
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the latest weights if no validation chose any."""
-        if not self.run.best_metrics().get(self._key):
+        if trainer.is_global_zero and not self.run.best_metrics().get(self._key):
             self._write(trainer, pl_module, {})
 
-    @rank_zero_only
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Leave weights that can be used even if the run was stopped before a validation."""
-        if trainer.global_step and not self.run.best.exists():
+        if trainer.is_global_zero and trainer.global_step and not self.run.best.exists():
             self._write(trainer, pl_module, {})
 
     @property
@@ -99,3 +102,9 @@ class BestWeights(Callback):
             finally:
                 network.config = before
         write_json(self.run.best_metrics_file, {'step': trainer.global_step, **values})
+
+
+def _logged(trainer: pl.Trainer, prefix: str) -> dict[str, float]:
+    """Return what was logged; all processes must ask, as they compute it together."""
+    metrics = trainer.callback_metrics
+    return {name: float(value) for name, value in metrics.items() if name.startswith(prefix)}

@@ -92,7 +92,16 @@ class DepthTraining(pl.LightningModule):
         losses = self.losses(output, batch['depth'])
         size = len(batch['image'])
         for name, value in losses.items():
-            self.log(f'train/{name}', value.detach(), on_step=True, on_epoch=True, batch_size=size)
+            value = value.detach()
+            self.log(f'train/{name}', value, on_step=True, on_epoch=False, batch_size=size)
+            self.log(
+                f'train_epoch/{name}',
+                value,
+                on_step=False,
+                on_epoch=True,
+                batch_size=size,
+                sync_dist=True,
+            )
         return losses['loss']
 
     def losses(self, output: DepthDistribution, truth: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -101,8 +101,8 @@ class EpochDataset(Dataset[dict[str, Any]]):
     Parameters
     ----------
     dataset : map-style data set of dict
-        With ``depth`` among its tensors. Where it has the attribute ``epoch``, this is set, for
-        an augmentation that depends on seed, epoch and index alone.
+        With ``depth`` among its tensors. Where it has ``set_epoch``, this is called, for an
+        augmentation that depends on seed, epoch and index alone.
 
     """
 
@@ -117,8 +117,8 @@ class EpochDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         """Read a frame; one that only fills up comes without its truth."""
         epoch, index = draw
-        if hasattr(self.dataset, 'epoch'):
-            self.dataset.epoch = epoch
+        if hasattr(self.dataset, 'set_epoch'):
+            self.dataset.set_epoch(epoch)
         if index >= 0:
             sample: dict[str, Any] = self.dataset[index]
             return sample

@@ -2,8 +2,8 @@
 """
 Whole runs on a tiny network: they learn, stop, go on and leave files that the node loads.
 
-As a script it is one run on synthetic frames: FOLDER MODEL KILL [KEY=VALUE ...]. KILL is the number
-of the frame at whose reading the process gets a signal, as in 'SIGKILL:37', or '-'.
+As a script it is one run on synthetic frames: FOLDER MODEL KILL [KEY=VALUE ...]. KILL is
+the frame at whose reading the process gets a signal, as in 'SIGKILL:37', or '-'.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ TINY = [
     'optimiser.learning_rate=3e-3',
 ]
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
 
 @dataclass
 class Frames:
@@ -55,6 +57,9 @@ class Frames:
 
     def __len__(self) -> int:
         return self.frames
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         self.read.append((self.epoch, index))
@@ -135,8 +140,8 @@ def train(folder: Path, model: Path, *overrides: str, data: Rooms | None = None)
     return fit(run, config, data, 'synthetic rooms')
 
 
-@pytest.fixture
-def start(repository: Path, tiny_model: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+@pytest.fixture(scope='session')
+def start(repository: Path, tiny_model: Path) -> Run:
     """Return a function that does a run in a process of its own."""
 
     def run(folder: Path, stop: str = '-', *overrides: str) -> subprocess.CompletedProcess[str]:
@@ -154,6 +159,11 @@ def start(repository: Path, tiny_model: Path) -> Callable[..., subprocess.Comple
 def checkpoint(folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(folder / 'last.ckpt', weights_only=True)
     return content
+
+
+def validations(folder: Path) -> list[dict[str, float]]:
+    lines = (folder / 'metrics.jsonl').read_text().splitlines()
+    return [line for line in map(json.loads, lines) if 'validation/rms' in line]
 
 
 def tensors_of(content: Any, name: str = '') -> dict[str, torch.Tensor]:
@@ -192,7 +202,7 @@ def check_same_end(folder: Path, other: Path) -> None:
 def test_a_run_learns_and_its_best_file_loads(tmp_path: Path, tiny_model: Path) -> None:
     result = train(tmp_path / 'run', tiny_model, 'trainer.max_epochs=12')
     assert (result.ending, result.steps) == ('finished', 72)
-    lines = [json.loads(line) for line in result.run.metrics_file.read_text().splitlines()]
+    lines = validations(result.run.path)
     assert [line['epoch'] for line in lines] == list(range(12))
     assert lines[-1]['validation/abs_rel'] < 0.6 * lines[0]['validation/abs_rel']
     assert result.metrics['validation/abs_rel'] == min(
@@ -244,36 +254,40 @@ def test_out_of_time_a_run_stops_and_goes_on(tmp_path: Path, tiny_model: Path) -
     assert train(tmp_path / 'run', tiny_model).steps == 2
 
 
+@pytest.fixture(scope='module')
+def whole(start: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run that nothing interrupts."""
+    folder = tmp_path_factory.mktemp('runs') / 'whole'
+    done = start(folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.mark.slow
-# 12 frames and 3 of validation an epoch: within the second epoch, at its end, in its validation.
-@pytest.mark.parametrize('frame', [22, 24, 25])
+# An epoch reads 12 frames: inside the second epoch, and at the start of the third.
+@pytest.mark.parametrize(('frame', 'saved'), [(23, 8), (25, 12)])
 def test_killed_and_resumed_a_run_ends_as_if_nothing_had_happened(
-    frame: int, tmp_path: Path, start: Callable[..., subprocess.CompletedProcess[str]]
+    frame: int, saved: int, tmp_path: Path, start: Run, whole: Path
 ) -> None:
-    whole = start(tmp_path / 'whole')
-    assert whole.returncode == 0, whole.stderr
-    killed = start(tmp_path / 'killed', f'SIGKILL:{frame}')
+    killed = start(tmp_path / 'run', f'SIGKILL:{frame}')
     assert killed.returncode == -signal.SIGKILL
-    assert checkpoint(tmp_path / 'killed')['global_step'] >= 8
-    resumed = start(tmp_path / 'killed')
+    assert checkpoint(tmp_path / 'run')['global_step'] == saved
+    resumed = start(tmp_path / 'run')
     assert resumed.returncode == 0, resumed.stderr
-    check_same_end(tmp_path / 'whole', tmp_path / 'killed')
-    metrics = [(tmp_path / name / 'metrics.jsonl').read_text() for name in ('whole', 'killed')]
-    assert metrics[0] == metrics[1]
+    check_same_end(whole, tmp_path / 'run')
+    assert validations(tmp_path / 'run') == validations(whole)
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_the_run_goes_on(
-    tmp_path: Path, start: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path, start: Run, whole: Path) -> None:
     interrupted = start(tmp_path / 'run', 'SIGINT:17')
     assert interrupted.returncode == 0, interrupted.stderr
     assert 'interrupted 9' in interrupted.stdout
     assert 'Stopping' in interrupted.stderr
     assert checkpoint(tmp_path / 'run')['global_step'] == 9
+    assert load_model(tmp_path / 'run' / 'best.safetensors').config.trained
     assert start(tmp_path / 'run').returncode == 0
-    assert start(tmp_path / 'whole').returncode == 0
-    check_same_end(tmp_path / 'whole', tmp_path / 'run')
+    check_same_end(whole, tmp_path / 'run')
 
 
 def main() -> None:
