@@ -159,7 +159,7 @@ class TrainerConfig(Section):
 class TrainingConfig(Section):
     """One run."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description='of the order of frames, augmentation and dropout')
     network: NetworkConfig = NetworkConfig()
     data: DataConfig = DataConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
