@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 import contextlib
 import os
 import queue
@@ -18,6 +19,7 @@ from types import TracebackType
 
 from adabins_ros.dds_profile import set_dds_profile
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LAST_LINES = 15
 """How much of a failed process's output is shown."""
 STOP_S = 5.0
@@ -62,6 +64,7 @@ class Processes:
         self._environment = dict(environment)
         self._children: dict[str, subprocess.Popen[str]] = {}
         self._lines: dict[str, deque[str]] = {}
+        self._starter = ThreadPoolExecutor(max_workers=1)
         self._events: queue.Queue[tuple[str, str | None]] = queue.Queue()
 
     def __enter__(self) -> Processes:
@@ -73,6 +76,9 @@ class Processes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # A second Ctrl-C must not leave one of them behind.
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
+        self._starter.shutdown()
         running = [child for child in self._children.values() if child.poll() is None]
         for child in running:
             _send(child, signal.SIGTERM)
@@ -83,22 +89,15 @@ class Processes:
             except subprocess.TimeoutExpired:
                 _send(child, signal.SIGKILL)
                 child.wait()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
     def start(self, name: str, module: str, *arguments: str) -> None:
         """Run a Python module; Ctrl-C in the terminal does not reach it, only this process."""
-        child = subprocess.Popen(
-            [sys.executable, '-m', module, *arguments],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors='replace',
-            start_new_session=True,
-        )
-        self._children[name] = child
-        self._lines[name] = deque(maxlen=LAST_LINES)
-        threading.Thread(target=self._listen, args=(name, child), daemon=True).start()
+        # In a thread, which no signal interrupts between starting a child and remembering it.
+        self._starter.submit(
+            self._start, name, [sys.executable, '-m', module, *arguments]
+        ).result()
 
     def interrupt(self, name: str) -> None:
         """Send SIGINT, as Ctrl-C would."""
@@ -155,6 +154,21 @@ class Processes:
             with contextlib.suppress(queue.Empty):
                 return self._events.get(timeout=min(left, 0.2))
         raise self.failure(name, 'takes too long')
+
+    def _start(self, name: str, command: list[str]) -> None:
+        child = subprocess.Popen(
+            command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors='replace',
+            start_new_session=True,
+        )
+        self._children[name] = child
+        self._lines[name] = deque(maxlen=LAST_LINES)
+        threading.Thread(target=self._listen, args=(name, child), daemon=True).start()
 
     def _listen(self, name: str, child: subprocess.Popen[str]) -> None:
         assert child.stdout is not None

@@ -90,8 +90,11 @@ def read_results(outputs: Path, bag: Path, topics: CameraTopics) -> DemoResults:
             while wanted and frame.stamp_ns >= wanted[0]:
                 shown[frame.stamp_ns] = frame
                 wanted.pop(0)
-        if topics.depth and not no_truth and not errors:
-            no_truth = 'no published depth has the stamp of a recorded one'
+        if not shown:
+            raise RecordingError(
+                f'no depth image has the stamp of an image on {topics.image} of {bag}: '
+                'it can neither be drawn nor compared; are the recorded stamps 0?'
+            )
         return DemoResults(average(errors), _sheet_rows(published, shown), no_truth)
 
 

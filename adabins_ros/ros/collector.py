@@ -43,9 +43,9 @@ OUTPUTS = {
     'depth/color': Image,
     'depth/camera_info': CameraInfo,
     'points': PointCloud2,
-    # Last, as it has no stamp: it is recorded under that of the depth image before.
     'depth/bin_centers': Float32MultiArray,
 }
+DEPTH, BIN_CENTERS = 'depth/image', 'depth/bin_centers'
 READY, FAILED = 'ready', 'failed: '
 """What the first line of the process's output says."""
 QUEUE = 50
@@ -93,9 +93,10 @@ class Collector(Node):
         self._stop_signals = stop_signals
         self._counts: dict[str, int] = {}
         self._arrivals_s: list[float] = []
-        self._stamp_ns = 0
+        self._depth_stamps_ns: list[int] = []
+        self._bin_centers: list[bytes] = []
         self._status: dict[str, str] = {}
-        self._told = self._finishing = False
+        self._told = self._finishing = self._latched_copied = False
         self._idle_reports = 0
         image_type = recording.topics[topics.image].msgtype
         if image_type.endswith('CompressedImage'):
@@ -113,6 +114,20 @@ class Collector(Node):
         """End when the node has finished every frame that it has received."""
         self._finishing = True
 
+    def write_bin_centers(self) -> None:
+        """
+        Write the bin centres, which have no stamps, at those of the depth images.
+
+        They come in the same order, one for one; only at the beginning can one be missing, when
+        one of the two topics was heard a little earlier than the other.
+        """
+        name, msgtype = self.resolve_topic_name(BIN_CENTERS), 'std_msgs/msg/Float32MultiArray'
+        count = min(len(self._bin_centers), len(self._depth_stamps_ns))
+        first, first_stamp = len(self._bin_centers) - count, len(self._depth_stamps_ns) - count
+        stamps_ns = self._depth_stamps_ns[first_stamp:]
+        for data, stamp_ns in zip(self._bin_centers[first:], stamps_ns, strict=True):
+            self._writer.write(name, msgtype, data, log_ns=stamp_ns)
+
     def report(self) -> dict[str, Any]:
         """Return counts by topic, the depth images' rate and the node's last diagnostics."""
         arrivals = self._arrivals_s
@@ -127,16 +142,19 @@ class Collector(Node):
         """Record a topic reliably, as the bytes that arrive."""
         name = self.resolve_topic_name(topic)
         msgtype = f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
-        is_depth, has_stamp = topic == 'depth/image', topic != 'depth/bin_centers'
 
         def on_message(data: bytes) -> None:
-            stamp_ns = _stamp_ns(data) if has_stamp else self._stamp_ns
-            if not self._counts:
-                self._copy_latched(stamp_ns)
-            if is_depth:
-                self._stamp_ns = stamp_ns
-                self._arrivals_s.append(time.monotonic())
             self._counts[name] = self._counts.get(name, 0) + 1
+            if topic == BIN_CENTERS:
+                self._bin_centers.append(data)
+                return
+            stamp_ns = _stamp_ns(data)
+            if not self._latched_copied:
+                self._latched_copied = True
+                self._copy_latched(stamp_ns)
+            if topic == DEPTH:
+                self._depth_stamps_ns.append(stamp_ns)
+                self._arrivals_s.append(time.monotonic())
             try:
                 if write is None:
                     self._writer.write(name, msgtype, data, log_ns=stamp_ns)
@@ -233,6 +251,7 @@ def collect(
             spinning.stop(DRAIN_S)
             if collector.error is not None:
                 raise collector.error
+            collector.write_bin_centers()
         report.write_text(json.dumps(collector.report(), indent=2) + '\n', encoding='utf-8')
         collector.destroy_node()
     except (RecordingError, OSError) as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `adabins` command as a whole: its help, packing, and what it says when something is wrong."""
+"""The `adabins` command as a whole: help, packing, and what it says when something is wrong."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_a_photo_becomes_arrays_in_metres_and_a_picture(photo, tmp_path):
         assert set(arrays) == {'depth', 'std', 'bin_centers'}
         assert arrays['depth'].shape == arrays['std'].shape == (48, 64)
         assert arrays['depth'].dtype == np.float32
-        assert 0.1 <= arrays['depth'].min() and arrays['depth'].max() <= 10
+        assert arrays['depth'].min() >= 0.1 and arrays['depth'].max() <= 10
         assert (np.diff(arrays['bin_centers']) > 0).all()
     picture = cv2.imread(str(tmp_path / 'out' / 'photo.png'))
     assert picture.shape[1] > 3 * picture.shape[0] * 0.5, 'three panels side by side'
