@@ -9,6 +9,7 @@ import pickle
 
 from adabins_ros.bags import find_camera_topics, open_recording, RecordingError
 from adabins_ros.training.bag_index import index_bag
+from adabins_ros.training.bag_source import BagSource
 import numpy as np
 import pytest
 
@@ -45,6 +46,19 @@ def test_any_message_can_be_had_in_any_order(convert: Callable[..., Path], kind:
             if topic != '/tf_static':
                 assert index.stamps_ns(topic).tolist() == [x.stamp_ns() for x in expected]
             assert index.log_ns(topic).tolist() == [x.log_ns for x in expected]
+
+
+@pytest.mark.parametrize('kind', ['bag', 'sqlite3 folder', 'mcap lone', 'mcap zstd message'])
+def test_frames_to_train_on_come_from_any_kind(convert: Callable[..., Path], kind: str) -> None:
+    source = pickle.loads(pickle.dumps(BagSource(convert(kind))))
+    assert len(source) == 8
+    for number in (5, 0, 7):
+        sample = source[number]
+        assert sample.image.shape == (48, 64, 3)
+        assert sample.focal_length_px == 50
+        assert not sample.depth[:5].any()
+        assert float(sample.depth[5:].min()) == pytest.approx(1 + 0.1 * number)
+    assert source.report.offset_ms == (0, 0)
 
 
 @pytest.mark.parametrize('kind', ['bag', 'mcap lone', 'sqlite3 lone', 'mcap folder'])

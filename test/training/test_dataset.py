@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames as tensors: geometry that holds, changes that repeat, damage that is survived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from adabins_ros.bags import RecordingError
+from adabins_ros.messages import image_fields
+from adabins_ros.training.augmentation import Augmentation
+from adabins_ros.training.bag_source import BagSource
+from adabins_ros.training.config import AugmentationConfig
+from adabins_ros.training.dataset import RgbdDataset
+from adabins_ros.training.fitting import cut_out, largest_box
+from adabins_ros.training.frame_cache import CachedSource
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+IMAGE = 'sensor_msgs/msg/Image'
+START_NS, STEP_NS = 1_700_000_000_000_000_000, 100_000_000
+Record = Callable[..., Path]
+Truth = Callable[[int], list[Any]]
+OFF = AugmentationConfig(
+    flip=0, crop=0, rotation_deg=0, colour=0, blur=0, noise=0, jpeg=0, depth_dropout=0
+)
+
+
+def _all(source: Any) -> list[tuple[int, int]]:
+    return [(0, index) for index in range(len(source))]
+
+
+def test_a_frame_as_the_network_gets_it(record: Record, aligned: Truth) -> None:
+    source = BagSource(record(aligned))
+    dataset = RgbdDataset(
+        [source],
+        _all(source),
+        (24, 32),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        training_focal_length_px=100.0,
+    )
+    element = dataset[4]
+    assert element['image'].shape == (3, 24, 32)
+    assert element['image'][0].unique().tolist() == pytest.approx([(40 / 255 - 0.5) / 0.25])
+    # fx is 25 px at this size: the network is to say four times the depth.
+    assert element['focal_scale'] == 4
+    assert element['depth'].shape == (1, 24, 32)
+    assert element['depth'][0, 12, 16] == 8
+    assert element['name'] == source.frame_name(4)
+
+
+def test_a_crop_carries_the_focal_length(record: Record, aligned: Truth) -> None:
+    """A board of 0.8 m at 2 m is as many pixels wide as the focal length says."""
+    source = BagSource(record(aligned))
+    changes = Augmentation(OFF.model_copy(update={'crop': 0.4}))
+    dataset = RgbdDataset(
+        [source], _all(source), (96, 128), changes, training_focal_length_px=100.0
+    )
+    zooms = set()
+    for index in range(len(dataset)):
+        element = dataset[index]
+        focal = 100 / float(element['focal_scale'])
+        depth = element['depth'][0] / element['focal_scale']
+        widest = int((depth == 2).sum(-1).max())
+        assert widest == pytest.approx(0.8 * focal / 2, abs=5)
+        zooms.add(round(focal))
+    assert len(zooms) > 3
+    assert min(zooms) >= 100
+
+
+@pytest.mark.parametrize('angle', [0.0, 7.0])
+@pytest.mark.parametrize('flip', [False, True])
+@pytest.mark.parametrize('sparse', [False, True])
+def test_colour_and_depth_stay_together(angle: float, flip: bool, sparse: bool) -> None:
+    columns = np.tile(np.arange(1, 201, dtype=np.uint8), (150, 1))
+    depth = columns.astype(np.float32)
+    if sparse:
+        kept = np.zeros_like(depth)
+        kept[::4, ::4] = depth[::4, ::4]
+        depth = kept
+    image = np.repeat(columns[..., None], 3, -1)
+    box = largest_box((150, 200), (60, 80))
+    assert box == (0, 0, 200, 150)
+    box = box._replace(x=30, y=20, width=120, height=90)
+    cut, cut_depth = cut_out(image, depth, box, (60, 80), angle, flip)
+    known = cut_depth > 0
+    share = known.mean()
+    assert share == 1 or (sparse and share > 0.1)
+    # Half a target pixel is 0.75 source pixels.
+    assert np.abs(cut[..., 0].astype(float) - cut_depth)[known].max() <= 2
+    assert (cut[30, 5, 0] > cut[30, 75, 0]) == flip
+
+
+def test_wide_frames_are_cropped_and_nearly_fitting_ones_stretched() -> None:
+    assert largest_box((375, 1242), (240, 320)) == (371, 0, 500, 375)
+    assert largest_box((640, 480), (240, 320)) == (0, 140, 480, 360)
+    assert largest_box((427, 565), (240, 320)) == (0, 0, 565, 427)
+
+
+def test_changes_depend_on_seed_epoch_and_frame_alone(record: Record, aligned: Truth) -> None:
+    source = BagSource(record(aligned))
+    everything = AugmentationConfig(blur=1, noise=1, jpeg=1, depth_dropout=1, colour=1)
+
+    def dataset(seed: int = 0, epoch: int = 0) -> RgbdDataset:
+        made = RgbdDataset([source], _all(source), (24, 32), Augmentation(everything), seed=seed)
+        made.epoch = epoch
+        return made
+
+    first = dataset()
+    reference = [first[index] for index in range(8)]
+    for workers in (0, 2):
+        loader = DataLoader(dataset(), batch_size=2, num_workers=workers, shuffle=True)
+        for batch in loader:
+            for row, index in enumerate(batch['index'].tolist()):
+                assert torch.equal(batch['image'][row], reference[index]['image'])
+                assert torch.equal(batch['depth'][row], reference[index]['depth'])
+    for other in (dataset(seed=1), dataset(epoch=1)):
+        assert not torch.equal(other[0]['image'], reference[0]['image'])
+
+
+@pytest.mark.parametrize(
+    'change', [{x: 1.0} for x in ('colour', 'blur', 'noise', 'jpeg', 'depth_dropout', 'flip')]
+)
+def test_each_change_can_be_switched_on_alone(change: dict[str, float]) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    depth = rng.uniform(1, 5, (48, 64)).astype(np.float32)
+    still, still_depth, zoom = Augmentation(OFF)(image, depth, (48, 64), rng)
+    np.testing.assert_array_equal(still, image)
+    np.testing.assert_array_equal(still_depth, depth)
+    assert zoom == 1
+    changed, changed_depth, _ = Augmentation(OFF.model_copy(update=change))(
+        image, depth, (48, 64), rng
+    )
+    in_colour = not np.array_equal(changed, image)
+    in_depth = not np.array_equal(changed_depth, depth)
+    assert in_colour == ('depth_dropout' not in change)
+    assert in_depth == ('depth_dropout' in change or 'flip' in change)
+    assert set(np.unique(changed_depth)) <= {0, *np.unique(depth)}
+
+
+def test_a_damaged_frame_is_replaced_by_its_neighbour_and_named(record: Record) -> None:
+    depth = image_fields(np.full((48, 64), 1500, np.uint16), '16UC1')
+
+    def truth(frame: int) -> list[Any]:
+        fields = {**depth, 'data': depth['data'][:50]} if frame in (3, 4) else depth
+        stamp = START_NS + frame * STEP_NS
+        return [('/camera/depth/image_raw', IMAGE, fields, 'optical', stamp)]
+
+    source = BagSource(record(truth))
+    dataset = RgbdDataset([source], _all(source), (24, 32))
+    for workers in (0, 2):
+        names = [name for x in DataLoader(dataset, num_workers=workers) for name in x['name']]
+        expected = [source.frame_name(index) for index in (0, 1, 2, 2, 5, 5, 6, 7)]
+        assert names == expected
+    found = dataset.unusable_frames()
+    assert [text.partition(':')[0] for text in found] == [source.frame_name(x) for x in (3, 4)]
+    assert 'needs 6144 bytes, 50 were given' in found[0]
+
+
+def test_a_recording_without_any_usable_frame_ends_in_words(record: Record) -> None:
+    depth = image_fields(np.full((48, 64), 1500, np.uint16), '16UC1')
+    depth['data'] = depth['data'][:50]
+
+    def truth(frame: int) -> list[Any]:
+        return [('/camera/depth/image_raw', IMAGE, depth, 'optical', START_NS + frame * STEP_NS)]
+
+    source = BagSource(record(truth))
+    with pytest.raises(RecordingError, match=r'all its neighbours are unusable.*50 were given'):
+        RgbdDataset([source], _all(source), (24, 32))[3]
+
+
+def test_an_unknown_focal_length_counts_as_that_of_the_training(
+    record: Record, aligned: Truth
+) -> None:
+    source = BagSource(record(aligned, camera=None))
+    assert RgbdDataset([source], _all(source), (24, 32))[0]['focal_scale'] == 1
+
+
+def test_a_cache_gives_the_same_frames_and_survives_damage(
+    record: Record, aligned: Truth, tmp_path: Path
+) -> None:
+    source = BagSource(record(aligned))
+    cached = CachedSource(source, tmp_path / 'cache')
+    for _ in range(2):
+        for index in (2, 5):
+            np.testing.assert_array_equal(cached[index].image, source[index].image)
+            np.testing.assert_array_equal(cached[index].depth, source[index].depth)
+    files = sorted((tmp_path / 'cache').rglob('*.npz'))
+    assert len(files) == 2
+    files[0].write_bytes(files[0].read_bytes()[:500])
+    assert cached[2].focal_length_px == 50
+    assert [x.name for x in tmp_path.iterdir() if x.suffix != '.mcap'] == ['cache']
