@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import logging
 import os
 from pathlib import Path
 from typing import Any, Protocol
+import warnings
 
 from adabins_ros.training.best_weights import BestWeights, LARGER_IS_BETTER
 from adabins_ros.training.checkpoints import (
@@ -115,6 +117,7 @@ def fit(run: RunDirectory, config: TrainingConfig, data: Data, source: str) -> T
     """
     if len(data.train) == 0:
         raise RunError('there is no frame to train on: see what --dry-run finds')
+    _quiet()
     pl.seed_everything(config.seed, verbose=False)
     network = starting_network(config.network, config.data.size, seed=config.seed)
     loaders = RunData(data.train, data.validation, config.data, config.seed)
@@ -211,3 +214,10 @@ def _precision(settings: TrainerConfig) -> Any:
         return settings.precision
     mixed = settings.accelerator != 'cpu' and torch.cuda.is_available()
     return 'bf16-mixed' if mixed and torch.cuda.is_bf16_supported() else '32-true'
+
+
+def _quiet() -> None:
+    """Leave out what Lightning says of things that are meant so."""
+    logging.getLogger('pytorch_lightning').setLevel(logging.WARNING)
+    for meant in ('eval mode', 'not resumable', 'does not have many workers', 'LeafSpec'):
+        warnings.filterwarnings('ignore', f'.*{meant}')

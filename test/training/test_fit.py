@@ -20,7 +20,7 @@ from typing import Any
 
 from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, save_checkpoint
 from adabins_ros.training.config_loading import load_config
-from adabins_ros.training.fit import begin_run, fit, TrainingResult
+from adabins_ros.training.fit import begin_run, fit, is_first_process, TrainingResult
 from adabins_ros.training.run_directory import RunDirectory, RunError
 import numpy as np
 import pytest
@@ -130,7 +130,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(folder: Path, model: Path, *overrides: str, data: Rooms | None = None) -> TrainingResult:
     """Begin a run in the folder, or go on with the one that is there."""
     data = data or rooms()
-    if folder.exists():
+    if folder.exists() and is_first_process():
         run = RunDirectory.reopen(folder)
         config = run.config()
         run.check_split(data.split)
@@ -288,6 +288,26 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path, start: Run, whole: Pat
     assert load_model(tmp_path / 'run' / 'best.safetensors').config.trained
     assert start(tmp_path / 'run').returncode == 0
     check_same_end(whole, tmp_path / 'run')
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path, start: Run) -> None:
+    # No process sees the other's images in its batch norms, nor the other's dropout.
+    same = ['network.bin_strategy=trained', 'network.freeze_batch_norm=true']
+    one = start(tmp_path / 'one', '-', *same, 'data.batch_size=4', 'trainer.max_epochs=1')
+    assert one.returncode == 0, one.stderr
+    two = start(tmp_path / 'two', '-', *same, 'trainer.devices=2', 'trainer.max_epochs=1')
+    assert two.returncode == 0, two.stderr
+    expected, actual = (
+        json.loads((tmp_path / name / 'metrics.jsonl').read_text().splitlines()[-1])
+        for name in ('one', 'two')
+    )
+    assert actual.keys() == expected.keys()
+    assert 'train_epoch/chamfer' in expected
+    for name, value in expected.items():
+        assert actual[name] == pytest.approx(value, abs=1e-3), name
+    errors = validations(tmp_path / 'one')[0]
+    assert validations(tmp_path / 'two')[0] == pytest.approx(errors, abs=1e-3)
 
 
 def main() -> None:
