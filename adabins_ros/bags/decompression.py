@@ -11,7 +11,7 @@ import shutil
 import sys
 from typing import Any
 
-import lz4.frame
+from lz4.frame import decompress as lz4_decompress  # type: ignore[import-untyped]
 
 _ZSTD_MODULES = ('compression.zstd', 'backports.zstd', 'zstandard')
 
@@ -47,7 +47,7 @@ def _zstd() -> Any:
 _DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     '': bytes,
     'none': bytes,
-    'lz4': lz4.frame.decompress,
+    'lz4': lz4_decompress,
     'bz2': bz2.decompress,
     'zstd': zstd_decompress,
 }

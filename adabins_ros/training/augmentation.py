@@ -86,7 +86,7 @@ class Augmentation:
         factors = (1 + config.brightness * draws[1]) * (1 + config.channels * draws[2:5])
         levels = (np.arange(256) / 255) ** gamma * 255
         table = np.clip(np.rint(levels[:, None] * factors), 0, 255).astype(np.uint8)
-        return cv2.LUT(image, table[None])
+        return np.asarray(cv2.LUT(image, table[None]), np.uint8)
 
 
 def _part(box: Box, scale: float) -> Box:
@@ -109,7 +109,8 @@ def _moved(
 def _blurred(image: Image, rng: np.random.Generator) -> Image:
     """Blur as a lens out of focus, or as a camera that moved."""
     if rng.random() < 0.5:
-        return cv2.GaussianBlur(image, (0, 0), rng.uniform(*_BLUR_SIGMA))
+        sigma = rng.uniform(*_BLUR_SIGMA)
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
     length = int(rng.choice(_MOTION_LENGTHS))
     kernel = np.zeros((length, length), np.float32)
     angle = rng.uniform(0, np.pi)
@@ -117,7 +118,7 @@ def _blurred(image: Image, rng: np.random.Generator) -> Image:
     reach = np.array([np.cos(angle), np.sin(angle)]) * middle
     start, end = np.rint(middle - reach).astype(int), np.rint(middle + reach).astype(int)
     cv2.line(kernel, start.tolist(), end.tolist(), 1.0)
-    return cv2.filter2D(image, -1, kernel / kernel.sum())
+    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
 
 
 def _noisy(image: Image, rng: np.random.Generator) -> Image:

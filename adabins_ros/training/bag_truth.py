@@ -23,7 +23,8 @@ Depth = NDArray[np.float32]
 class Truth(Protocol):
     """One way of getting the true depth of an image."""
 
-    topic: str
+    @property
+    def topic(self) -> str: ...
 
     def depth(
         self, index: BagIndex, number: int, size: tuple[int, int], camera: PinholeCamera | None
@@ -44,7 +45,8 @@ class AlignedDepth:
         """Return the depth image at the colour image's size."""
         depth = known_depth(decode_depth_image(index.message(self.topic, number)))
         if depth.shape != size:
-            depth = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            fitted = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            return np.asarray(fitted, np.float32)
         return depth
 
 

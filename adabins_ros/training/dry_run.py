@@ -182,7 +182,7 @@ def _depth_tile(sample: RgbdSample, ends: tuple[float, float]) -> NDArray[np.uin
     depth = sample.depth
     if np.count_nonzero(depth) < _SPARSE_SHARE * depth.size:
         far = np.where(depth > 0, depth, _FAR)
-        depth = cv2.erode(far, np.ones((_DOT, _DOT), np.uint8))
-        depth[depth >= _FAR] = 0
-    depth = cv2.resize(depth, _TILE[::-1], interpolation=cv2.INTER_NEAREST)
-    return depth_colors(np.where(depth > 0, depth, np.float32(np.nan)), *ends)
+        dots = cv2.erode(far, np.ones((_DOT, _DOT), np.uint8))
+        depth = np.where(dots < _FAR, dots, 0).astype(np.float32)
+    small = np.asarray(cv2.resize(depth, _TILE[::-1], interpolation=cv2.INTER_NEAREST))
+    return depth_colors(np.where(small > 0, small, np.nan), *ends)

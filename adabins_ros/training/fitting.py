@@ -82,8 +82,9 @@ def cut_out(
     if np.count_nonzero(depth) < SPARSE_SHARE * depth.size:
         cut_depth = _scattered(depth, matrix, size)
     else:
-        cut_depth = cv2.warpAffine(
-            depth, matrix, size[::-1], flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        nearest = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        cut_depth = np.asarray(
+            cv2.warpAffine(depth, matrix, size[::-1], flags=nearest), np.float32
         )
     shrink = max(1, round(min(box.width / size[1], box.height / size[0])))
     if min(box.width / size[1], box.height / size[0]) < _AVERAGED_FROM:
@@ -91,7 +92,8 @@ def cut_out(
     if shrink > 1:
         rows, columns = image.shape[0] // shrink, image.shape[1] // shrink
         scale = np.array([columns / image.shape[1], rows / image.shape[0]])
-        image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+        smaller = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+        image = np.asarray(smaller, np.uint8)
         matrix = matrix * scale[:, None]
         matrix[:, 2] += 0.5 * scale - 0.5
     cut_image = cv2.warpAffine(
@@ -101,7 +103,7 @@ def cut_out(
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT_101,
     )
-    return cut_image, cut_depth
+    return np.asarray(cut_image, np.uint8), cut_depth
 
 
 def _source_from_target(

@@ -7,6 +7,7 @@ import math
 
 from adabins_ros.geometry.back_projection import back_project
 from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.geometry.rectification import EQUIDISTANT_MODEL
 from adabins_ros.training.lidar import nearest_depth, NEAREST_M, project
 import cv2
 import numpy as np
@@ -73,12 +74,12 @@ def _points(depth: NDArray[np.float32], camera: PinholeCamera) -> NDArray[np.flo
         return points
     rows, columns = np.nonzero(known)
     pixels = np.stack([columns, rows], -1).astype(np.float64)[:, None]
-    undistort = cv2.undistortPoints
     coefficients = np.array(camera.distortion, np.float64)
-    if camera.distortion_model == 'equidistant':
-        undistort = cv2.fisheye.undistortPoints
-        coefficients = np.resize(coefficients if coefficients.size else np.zeros(4), 4)
-    rays = undistort(pixels, camera.matrix, coefficients).reshape(-1, 2)
+    if camera.distortion_model == EQUIDISTANT_MODEL:
+        four = np.resize(coefficients if coefficients.size else np.zeros(4), 4)
+        rays = cv2.fisheye.undistortPoints(pixels, camera.matrix, four).reshape(-1, 2)
+    else:
+        rays = cv2.undistortPoints(pixels, camera.matrix, coefficients).reshape(-1, 2)
     distance = depth[known]
     return np.stack([rays[:, 0] * distance, rays[:, 1] * distance, distance], -1).astype(
         np.float32

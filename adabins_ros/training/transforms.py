@@ -52,7 +52,7 @@ class StaticTransforms:
         edges: dict[str, list[tuple[str, Matrix]]] = {}
         for child, (parent, matrix) in self._parents.items():
             edges.setdefault(child, []).append((parent, matrix))
-            edges.setdefault(parent, []).append((child, np.linalg.inv(matrix)))
+            edges.setdefault(parent, []).append((child, _inverse(matrix)))
         reached: dict[str, Matrix] = {source: np.eye(4)}
         waiting = deque([source])
         while waiting and target not in reached:
@@ -68,6 +68,13 @@ class StaticTransforms:
                 '/tf_static of the whole robot, or choose a depth topic aligned to the colour'
             )
         return reached[target]
+
+
+def _inverse(matrix: Matrix) -> Matrix:
+    turned = np.eye(4)
+    turned[:3, :3] = matrix[:3, :3].T
+    turned[:3, 3] = -matrix[:3, :3].T @ matrix[:3, 3]
+    return turned
 
 
 def _name(frame: Any) -> str:

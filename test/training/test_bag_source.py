@@ -119,7 +119,7 @@ def test_a_lidar_gives_sparse_truth(record: Record, lidar: Truth) -> None:
     assert 0.7 < rows.size / (12 * 32) < 0.81  # those behind the camera are left out
     assert depth[24, 32] == 2
     assert depth[0, 62] == 4
-    with pytest.raises(RecordingError, match="'velodyne' with 'optical'.*record /tf_static"):
+    with pytest.raises(RecordingError, match=r"'velodyne' with 'optical'.*record /tf_static"):
         BagSource(record(lidar, name='no_transforms.mcap'))
     with pytest.raises(RecordingError, match='no calibrated camera_info'):
         BagSource(record(lidar, name='no_camera.mcap', camera=None))
