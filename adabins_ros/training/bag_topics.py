@@ -15,6 +15,8 @@ from adabins_ros.training.config import DataConfig
 from adabins_ros.training.transforms import StaticTransforms
 
 POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
+# ROS 1 bags of the old tf package hold the latter.
+TRANSFORMS = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
 _ALIGNED = re.compile('aligned|registered|to_color|to_rgb')
 _LIDAR = re.compile('lidar|velodyne|ouster|livox|hesai|points_raw|rslidar', re.IGNORECASE)
 _FROM_CAMERA = re.compile('depth|camera|stereo|/map|accumulated')
@@ -201,9 +203,8 @@ def _frame_id(index: BagIndex, topic: str) -> str:
 
 
 def _transforms(index: BagIndex) -> StaticTransforms:
-    names = [name for name in index.topics if name.rpartition('/')[2] == 'tf_static']
     messages = []
-    for name in names:
-        for number in range(index.topics[name].count):
-            messages.append(index.message(name, number).decode())
+    for name, info in index.topics.items():
+        if name.rpartition('/')[2] == 'tf_static' and info.msgtype in TRANSFORMS:
+            messages += [index.message(name, number).decode() for number in range(info.count)]
     return StaticTransforms(messages)
