@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import argparse
+from itertools import takewhile
 import sys
 import time
 import traceback
@@ -291,6 +293,14 @@ class DepthNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the depth node until SIGINT or SIGTERM; return the process's exit status."""
+    parser = argparse.ArgumentParser(
+        prog='depth_node',
+        usage='depth_node [--ros-args -p PARAMETER:=VALUE -r TOPIC:=OTHER ...]',
+        description='Metric depth, its standard deviation and points from a camera. '
+        'Parameters: config/depth.yaml, or ros2 param describe on the running node.',
+    )
+    command_line = sys.argv[1:] if args is None else args
+    parser.parse_args(list(takewhile(lambda word: word != '--ros-args', command_line)))
     return run_node(DepthNode, args)
 
 
