@@ -82,7 +82,8 @@ class BagIndex:
         if self.damage and not salvage:
             more = f' ({len(self.damage)} such places)' if len(self.damage) > 1 else ''
             raise RecordingError(
-                f'{self.damage[0]}{more}; {way_out(path)}, or use what is left with --salvage'
+                f'{self.damage[0]}{more}; {way_out(path)}, or use what is left '
+                'with --salvage (data.salvage=true)'
             )
         if not any(scan.message_count for scan in scans):
             what = f': {self.damage[0]}' if self.damage else ''
@@ -161,6 +162,11 @@ class BagIndex:
         """Return the topics with their types and counts in one line."""
         found = (f'{x.name} ({x.msgtype}, {x.count})' for x in self.topics.values())
         return ', '.join(found) or 'no topics'
+
+    def keep(self, topics: Collection[str]) -> None:
+        """Forget where the messages of all other topics lie: an hour of imu takes 100 MB."""
+        self._index = {name: self._index[name] for name in topics}
+        self.topics = {name: self.topics[name] for name in topics}
 
     def close(self) -> None:
         """Close the files; they are opened again when they are needed."""

@@ -71,6 +71,7 @@ class BagSource:
             [*self._index.damage, *streams.remarks, *pairs.remarks],
             pairs.offset_ms,
         )
+        self._index.keep({streams.image, streams.truth.topic})
         self._index.close()
 
     def __len__(self) -> int:

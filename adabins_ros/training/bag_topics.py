@@ -141,7 +141,7 @@ def _depth_truth(
         return AlignedDepth(depth), [
             f'{difference}, but it has no camera_info of its own: it is taken as aligned'
         ]
-    own = BagCameras(index, info)
+    own = BagCameras(index, info, rectified='image_rect' in depth)
     if not own:
         raise RecordingError(
             f'{index.path}: {info} is uncalibrated (K = 0), so {depth} can not be reprojected; '

@@ -13,7 +13,7 @@ from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.messages import MessageError
 from adabins_ros.messages.still_pictures import encode_picture
 from adabins_ros.training.dataset import RgbdDataset
-from adabins_ros.training.samples import FrameSource, RgbdSample
+from adabins_ros.training.samples import FrameSource, RgbdSample, SourceReport
 from adabins_ros.training.training_data import TrainingData
 import cv2
 import numpy as np
@@ -85,6 +85,12 @@ def look_at(source: FrameSource, frames: int = _LOOKED_AT) -> SourceStatistics:
     return SourceStatistics(sorted(sizes), sorted(focal_lengths), share, percentiles, unusable)
 
 
+def describe_source(report: SourceReport) -> list[str]:
+    """Return what was chosen in a source and what is worth knowing of it, line by line."""
+    texts = (report.topics or f'{report.frames} frames ({report.kind})', *report.remarks)
+    return [f'{report.name}: {text}' for text in texts]
+
+
 def print_dry_run(data: TrainingData, console: Console | None = None) -> None:
     """Print what was found: sources, topics, sizes, depth, stamps, and the split."""
     console = console or Console()
@@ -94,6 +100,7 @@ def print_dry_run(data: TrainingData, console: Console | None = None) -> None:
     notes = []
     for source in data.train.sources:
         report, found = source.report, look_at(source)
+        notes += describe_source(report)
         table.add_row(
             source.name,
             str(report.frames),
@@ -103,7 +110,6 @@ def print_dry_run(data: TrainingData, console: Console | None = None) -> None:
             ' '.join(f'{depth:.2f}' for depth in found.depth_m) or 'none',
             ' .. '.join(f'{offset:.1f}' for offset in report.offset_ms) or '-',
         )
-        notes += [f'{report.name}: {text}' for text in (report.topics, *report.remarks) if text]
         notes += [f'unusable: {text}' for text in found.unusable]
     console.print(table)
     numbers = ', '.join(str(number) for number in PERCENTILES)

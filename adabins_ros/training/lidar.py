@@ -107,7 +107,8 @@ def nearest_depth(
 
     """
     height, width = size
-    row, column = np.rint(rows), np.rint(columns)
+    # np.rint would send all halves to even pixels.
+    row, column = np.floor(rows + 0.5), np.floor(columns + 0.5)
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     place = row[inside].astype(np.int64) * width + column[inside].astype(np.int64)
     image = np.full(height * width, np.inf, np.float32)

@@ -55,8 +55,12 @@ class ListFormat:
 
 
 NYU = ListFormat('NYU Depth v2', 1000, border=(43, 45, 608, 472))
+_ANNOTATED = 'data_depth_annotated'
 KITTI = ListFormat(
-    'KITTI', 256, ('', 'train', 'val', 'data_depth_annotated'), bottom_centre=(352, 1216)
+    'KITTI',
+    256,
+    ('', 'train', 'val', _ANNOTATED, f'{_ANNOTATED}/train', f'{_ANNOTATED}/val'),
+    bottom_centre=(352, 1216),
 )
 
 

@@ -55,7 +55,7 @@ def reproject_depth(
     size = (target.height, target.width)
     splat = min(math.ceil(max(target.fx / source.fx, abs(target.fy / source.fy))), _LARGEST_SPLAT)
     # A step on a turned grid falls twice on one pixel and then on none.
-    offsets = np.arange(splat + 1) - splat / 2 if splat > 1 else np.array([-0.25, 0.25])
+    offsets = (np.arange(splat + 1) / splat - 0.5) * _spread(splat)
     image = np.full(size, np.inf, np.float32)
     for row in offsets:
         for column in offsets:
@@ -63,6 +63,11 @@ def reproject_depth(
             np.minimum(image, np.where(layer > 0, layer, np.inf), out=image)
     image[np.isinf(image)] = 0
     return _without_gaps(image)
+
+
+def _spread(splat: int) -> float:
+    """Return how far apart, px, the outer of splat + 1 copies of a point lie."""
+    return 0.5 if splat == 1 else splat * splat / (splat + 1)
 
 
 def _points(depth: NDArray[np.float32], camera: PinholeCamera) -> NDArray[np.float32]:
