@@ -66,6 +66,14 @@ def setting_names(section: type[BaseModel] = TrainingConfig, prefix: str = '') -
     return names
 
 
+def setting(config: TrainingConfig, key: str) -> Any:
+    """Return the value of a key with dots, 'data.batch_size' for one."""
+    value: Any = config
+    for part in key.split('.'):
+        value = getattr(value, part)
+    return value
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding='utf-8'))

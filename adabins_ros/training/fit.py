@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 import warnings
 
+from adabins_ros.model import AdaBins
 from adabins_ros.training.best_weights import BestWeights, LARGER_IS_BETTER
 from adabins_ros.training.checkpoints import (
     Interrupted,
@@ -23,7 +24,6 @@ from adabins_ros.training.module import DepthTraining
 from adabins_ros.training.pictures import TrainingPictures
 from adabins_ros.training.run_data import RunData
 from adabins_ros.training.run_directory import RunDirectory, RunError
-from adabins_ros.training.starting_network import starting_network
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import (
     Callback,
@@ -89,7 +89,9 @@ def is_first_process() -> bool:
     return all(os.environ.get(rank, '0') == '0' for rank in ranks)
 
 
-def fit(run: RunDirectory, config: TrainingConfig, data: Data, source: str) -> TrainingResult:
+def fit(
+    run: RunDirectory, config: TrainingConfig, network: AdaBins, data: Data, source: str
+) -> TrainingResult:
     """
     Train until the configuration says that it is enough, or the user.
 
@@ -102,6 +104,8 @@ def fit(run: RunDirectory, config: TrainingConfig, data: Data, source: str) -> T
         New, or to go on with.
     config : TrainingConfig
         Of the run.
+    network : AdaBins
+        What the run starts from, `starting_network`; trained in place.
     data : Data
         What is trained and validated on.
     source : str
@@ -110,16 +114,13 @@ def fit(run: RunDirectory, config: TrainingConfig, data: Data, source: str) -> T
     Raises
     ------
     RunError
-        If there is nothing to train on, or the checkpoint does not fit.
-    ModelError
-        If there is no network to start from.
+        If there is nothing to train on.
 
     """
     if len(data.train) == 0:
         raise RunError('there is no frame to train on: see what --dry-run finds')
     _quiet()
     pl.seed_everything(config.seed, verbose=False)
-    network = starting_network(config.network, config.data.size, seed=config.seed)
     loaders = RunData(data.train, data.validation, config.data, config.seed)
     module = DepthTraining(network, config)
     with InterruptRequest() as interrupt:
@@ -219,5 +220,11 @@ def _precision(settings: TrainerConfig) -> Any:
 def _quiet() -> None:
     """Leave out what Lightning says of things that are meant so."""
     logging.getLogger('pytorch_lightning').setLevel(logging.WARNING)
-    for meant in ('eval mode', 'not resumable', 'does not have many workers', 'LeafSpec'):
+    for meant in (
+        'eval mode',
+        'not resumable',
+        'does not have many workers',
+        'logging interval',
+        'LeafSpec',
+    ):
         warnings.filterwarnings('ignore', f'.*{meant}')

@@ -61,21 +61,27 @@ class RunDirectory:
             If there is something already, or the folder can't be made.
 
         """
+        cls.check_new(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            used = any(path.iterdir())
         except OSError as error:
             raise RunError(f"run folder {path} can't be made: {error.strerror}") from error
-        if used:
-            raise RunError(
-                f'run folder {path} is not empty, and runs are never overwritten: choose another '
-                'output, or go on with --resume'
-            )
         run = cls(path)
         write_json(run.split_file, split)
         write_json(run.environment_file, environment())
         save_config(config, run.config_file)
         return run
+
+    @staticmethod
+    def check_new(path: Path) -> None:
+        """Raise RunError if there is something at the path already."""
+        if path.is_dir() and any(path.iterdir()):
+            raise RunError(
+                f'run folder {path} is not empty, and runs are never overwritten: choose another '
+                'output, or go on with --resume'
+            )
+        if path.exists() and not path.is_dir():
+            raise RunError(f'{path} is a file; choose another output for the run')
 
     @classmethod
     def reopen(cls, path: Path) -> RunDirectory:

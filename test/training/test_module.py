@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A step of training: groups, rates, freezing, and all five bin strategies."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from adabins_ros.model import AdaBins, AdaBinsConfig
@@ -20,29 +22,8 @@ STRATEGIES = ['regression', 'uniform', 'log', 'trained', 'adaptive']
 
 def tiny_network(strategy: str = 'adaptive') -> AdaBins:
     torch.manual_seed(0)
-    config = AdaBinsConfig(
-        name=f'tiny-{strategy}',
-        encoder='mobilenetv3_small_050',
-        encoder_head=False,
-        decoder_channels=(24, 16, 16, 8, 8),
-        decoder_convolution='separable',
-        bottleneck_padding=0,
-        decoded_channels=8,
-        bin_strategy=strategy,
-        num_bins=8,
-        min_depth=0.2,
-        max_depth=6.0,
-        patch_size=8,
-        embedding_dim=16,
-        num_kernels=8,
-        num_layers=1,
-        num_heads=2,
-        mlp_dim=16,
-        regressor_dim=16,
-        max_tokens=200,
-        input_size=(96, 128),
-        training_focal_length_px=110.0,
-    )
+    text = (Path(__file__).parent / 'tiny_network.json').read_text()
+    config = AdaBinsConfig.model_validate({**json.loads(text), 'bin_strategy': strategy})
     return AdaBins(config)
 
 

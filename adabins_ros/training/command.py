@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `training`, which is also `adabins train`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import json
+from pathlib import Path
+import re
+import sys
+from typing import Annotated, Any, TYPE_CHECKING
+
+import typer
+
+# torch and Lightning take seconds to import: not for --help.
+if TYPE_CHECKING:
+    from adabins_ros.model import AdaBins
+    from adabins_ros.training.config import TrainingConfig
+    from adabins_ros.training.fit import TrainingResult
+    from adabins_ros.training.training_data import TrainingData
+
+_SETTING = re.compile(r'[A-Za-z_][\w.]*=')
+# What a run may be told anew when it goes on: nothing of this changes its weights.
+_FREE_TO_CHANGE = ('trainer.max_minutes', 'trainer.progress', 'data.workers', 'data.cache')
+
+
+def train(
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar='[BAG...] [KEY=VALUE...]',
+            help='More recordings, and settings such as optimiser.learning_rate=1e-4.',
+            show_default=False,
+        ),
+    ] = None,
+    bags: Annotated[
+        list[str] | None,
+        typer.Option(help='Recordings to train on; more may follow: --bags run1 run2.mcap'),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(help='New folder for best.safetensors and all else of the run.')
+    ] = Path('training_run'),
+    model: Annotated[
+        str | None, typer.Option(help='Preset or model file to start from (adabins-lite).')
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help='Settings, a YAML file as config/training.yaml.')
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(help='Stop in good order after so long; --resume goes on.')
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option('--resume', help='Go on with the run in the output folder.')
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option('--dry-run', help='Show what would be trained on, and save a picture of it.'),
+    ] = False,
+) -> None:
+    """
+    Train a network on recordings with colour and depth.
+
+    The output folder gets best.safetensors for the node, last.ckpt to go on from, and what
+    belongs to a result: settings, split, versions, metrics, TensorBoard. Ctrl-C saves.
+    """
+    words = more or []
+    overrides = [word for word in words if _SETTING.match(word) and not Path(word).exists()]
+    recordings = [*(bags or []), *(word for word in words if word not in overrides)]
+    if recordings:
+        overrides.append(f'data.bags={json.dumps([_from_anywhere(bag) for bag in recordings])}')
+    if model is not None:
+        overrides.append(f'network.model={json.dumps(_from_anywhere(model))}')
+    if max_minutes is not None:
+        overrides.append(f'trainer.max_minutes={max_minutes}')
+    if dry_run:
+        _show(output, config, overrides)
+        return
+    _print_end(_resume(output, overrides) if resume else _begin(output, config, overrides))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; what ROS's launch adds behind --ros-args is left out."""
+    from adabins_ros.cli import explained
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if '--ros-args' in words:
+        start = words.index('--ros-args')
+        end = words.index('--', start) + 1 if '--' in words[start:] else len(words)
+        del words[start:end]
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(train)
+    try:
+        with explained('train'):
+            app(words, prog_name='training', standalone_mode=False)
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except typer.Abort:
+        return 1
+    except Exception as error:
+        # Typer's own, for words that it does not know.
+        show = getattr(error, 'show', None)
+        if show is None:
+            raise
+        show()
+        return int(getattr(error, 'exit_code', 2))
+    return 0
+
+
+def _begin(output: Path, file: Path | None, overrides: Sequence[str]) -> TrainingResult:
+    from adabins_ros.training.config_loading import load_config
+    from adabins_ros.training.fit import begin_run, fit, is_first_process
+    from adabins_ros.training.run_directory import RunDirectory
+
+    config = load_config(file, overrides)
+    if is_first_process():
+        RunDirectory.check_new(output)
+    network, data = _network_and_data(config)
+    # Last, so that a mistake leaves no folder.
+    run = begin_run(output, config, data.split)
+    return fit(run, config, network, data, _source(config))
+
+
+def _resume(output: Path, overrides: Sequence[str]) -> TrainingResult:
+    from adabins_ros.training.config_loading import load_config, setting
+    from adabins_ros.training.fit import fit
+    from adabins_ros.training.run_directory import RunDirectory, RunError
+
+    run = RunDirectory.reopen(output)
+    before = run.config()
+    config = load_config(run.config_file, overrides)
+    for word in overrides:
+        key = word.partition('=')[0]
+        if key not in _FREE_TO_CHANGE and setting(config, key) != setting(before, key):
+            raise RunError(
+                f'{key} is {setting(before, key)!r} in the run {output}; a run goes on as it '
+                f'began, only {", ".join(_FREE_TO_CHANGE)} may change'
+            )
+    network, data = _network_and_data(config)
+    run.check_split(data.split)
+    return fit(run, config, network, data, _source(config))
+
+
+def _network_and_data(config: TrainingConfig) -> tuple[AdaBins, TrainingData]:
+    from adabins_ros.training.starting_network import starting_network
+    from adabins_ros.training.training_data import build_data
+
+    network = starting_network(config.network, config.data.size, seed=config.seed)
+    return network, build_data(config, network.config)
+
+
+def _show(output: Path, file: Path | None, overrides: Sequence[str]) -> None:
+    from adabins_ros.training.config_loading import load_config
+    from adabins_ros.training.dry_run import print_dry_run, save_pairs_picture
+
+    _, data = _network_and_data(load_config(file, overrides))
+    print_dry_run(data)
+    # Beside the folder, which a run wants to find empty.
+    picture = output.with_name(f'{output.name}_pairs.png')
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    typer.echo(f'Pairs to look at: {save_pairs_picture(data, picture)}')
+
+
+def _source(config: TrainingConfig) -> str:
+    """Name the data for the provenance of the weights."""
+    data = config.data
+    inputs: list[Any] = [*data.bags, *data.folders, data.nyu, data.kitti]
+    return ', '.join(Path(one).name for one in inputs if one is not None)
+
+
+def _print_end(result: TrainingResult) -> None:
+    from adabins_ros.training.fit import is_first_process
+
+    if not is_first_process():
+        return
+    run = result.run
+    typer.echo(f'{result.ending.capitalize()} after {result.steps} steps.')
+    errors = {
+        name.removeprefix('validation/'): value
+        for name, value in result.metrics.items()
+        if name.startswith('validation/')
+    }
+    if errors:
+        typer.echo(f'Best weights, at step {result.metrics["step"]}, on what was held out:')
+        typer.echo('  ' + '  '.join(f'{name} {value:.3f}' for name, value in errors.items()))
+    if run.best.exists():
+        typer.echo(f'Weights for the node: {run.best}')
+    if result.ending != 'finished':
+        typer.echo(f'To go on: adabins train --resume --output {run.path}')
+
+
+def _from_anywhere(path: str) -> str:
+    """Return the whole path of what exists, so that a run can be resumed in another folder."""
+    return str(Path(path).absolute()) if Path(path).exists() else path
