@@ -232,6 +232,27 @@ def test_out_of_time_a_run_stops_and_goes_on(tmp_path: Path, tiny_model: Path) -
     assert train(tmp_path / 'run', tiny_model).steps == 2
 
 
+def test_worker_processes_change_nothing(tmp_path: Path, tiny_model: Path) -> None:
+    for workers in (0, 2):
+        train(tmp_path / f'{workers}', tiny_model, f'data.workers={workers}')
+    check_same_end(tmp_path / '0', tmp_path / '2')
+
+
+def test_a_run_without_gain_ends_early(tmp_path: Path, tiny_model: Path) -> None:
+    still = ['optimiser.learning_rate=1e-12', 'network.freeze_batch_norm=true']
+    result = train(tmp_path / 'run', tiny_model, 'trainer.patience=1', *still)
+    assert (result.ending, result.steps) == ('finished', 12)
+
+
+def test_steps_of_accumulated_batches_are_saved_whole(tmp_path: Path, tiny_model: Path) -> None:
+    words = ['optimiser.accumulate=4', 'trainer.checkpoint_every=1', 'trainer.max_steps=3']
+    result = train(tmp_path / 'run', tiny_model, *words)
+    # Six batches an epoch: a step after four of them, and one after the last two.
+    assert (result.ending, result.steps) == ('finished', 3)
+    place = checkpoint(tmp_path / 'run')['RunData']
+    assert (place['epoch'], place['batches_done']) == (1, 4)
+
+
 @pytest.fixture(scope='module')
 def whole(start: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a run that nothing interrupts."""

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint is there whole or as it was before, whatever ends the process."""
+
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+
+from adabins_ros.training.checkpoints import (
+    InterruptRequest,
+    RunCheckpoints,
+    WholeFileCheckpointIO,
+)
+from adabins_ros.training.config import TrainerConfig
+import pytest
+import torch
+
+
+class Killer:
+    """End the process in the middle of being saved."""
+
+    def __reduce__(self) -> str:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_a_kill_while_saving_leaves_the_checkpoint_before_it(
+    tmp_path: Path, repository: Path
+) -> None:
+    path = tmp_path / 'last.ckpt'
+    WholeFileCheckpointIO().save_checkpoint({'step': 1}, path)
+    killed = subprocess.run(
+        [sys.executable, __file__, str(path)],
+        env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1'},
+        timeout=120,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert torch.load(path, weights_only=True) == {'step': 1}
+    assert len(list(tmp_path.iterdir())) == 2
+    RunCheckpoints(path, TrainerConfig(), InterruptRequest())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_replaces_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / 'last.ckpt'
+    for step in range(2):
+        WholeFileCheckpointIO().save_checkpoint({'step': step}, path)
+    assert torch.load(path, weights_only=True) == {'step': 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_second_ctrl_c_ends_the_program(capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with InterruptRequest() as interrupt:
+        assert not interrupt.requested
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.requested
+        assert 'Once more' in capfd.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+if __name__ == '__main__':
+    content = {'much': torch.zeros(1_000_000), 'step': 2, 'end': Killer()}
+    WholeFileCheckpointIO().save_checkpoint(content, sys.argv[1])
