@@ -133,7 +133,12 @@ class _Walk:
             if record.kind in (_DATA_END, _FOOTER):
                 return
             if record.kind == _CHUNK:
-                self._enter(record, stop)
+                try:
+                    self._enter(record, stop)
+                except DamageError as error:
+                    if record.start + record.size >= stop:
+                        raise
+                    self._scan.broken(error)  # what follows this chunk is found all the same
             else:
                 self._take(record, self._read, NO_CHUNK, stop)
 
@@ -149,8 +154,11 @@ class _Walk:
         data = _unpacked(self._read, record.position, chunk)
 
         inside = in_memory(data)
-        for inner in _walk(inside, 0, len(data), whole=True):
-            self._take(inner, inside, record.position, len(data))
+        try:
+            for inner in _walk(inside, 0, len(data), whole=True):
+                self._take(inner, inside, record.position, len(data))
+        except DamageError as error:
+            raise DamageError(record.position, f'in this chunk {error.reason}') from None
 
     def _take(self, record: _Record, read: Read, chunk: int, stop: int) -> None:
         if record.kind not in (_MESSAGE, _SCHEMA, _CHANNEL):

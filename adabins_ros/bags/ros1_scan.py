@@ -43,7 +43,7 @@ class _Record(NamedTuple):
 
 def scan_ros1(path: Path) -> FileScan:
     """
-    Find every message of a bag; where it is damaged, those in front of the damage.
+    Find every message of a bag; where it is damaged, those that can still be found.
 
     Only the heads of the messages are read, unless their chunk is compressed.
     """
@@ -79,22 +79,33 @@ def _scan_file(scan: FileScan, read: Read, size: int) -> None:
         if kind == _BAG_HEADER:
             closed = record.fields.get(b'index_pos', bytes(8)) != bytes(8)
         elif kind == _CHUNK:
-            compression = record.fields.get(b'compression', b'none')
-            if compression == b'none':
-                end = min(record.start + record.size, size)
-                for inner in _walk(read, record.start, end):
-                    _take(scan, inner, read, NO_CHUNK, end)
-            else:
-                data = _unpacked(read, record)
-                inside = in_memory(data)
-                for inner in _walk(inside, 0, len(data)):
-                    _take(scan, inner, inside, record.position, len(data))
+            try:
+                _scan_chunk(scan, record, read, size)
+            except DamageError as error:
+                if record.start + record.size >= size:
+                    raise
+                scan.broken(error)  # what follows this chunk is found all the same
         else:
             _take(scan, record, read, NO_CHUNK, size)
         if record.start + record.size > size:
             raise DamageError(size, 'the file ends within a record')
     if not closed:
         raise DamageError(size, 'the bag was never closed, its index is missing')
+
+
+def _scan_chunk(scan: FileScan, record: _Record, read: Read, size: int) -> None:
+    if record.fields.get(b'compression', b'none') == b'none':
+        end = min(record.start + record.size, size)
+        for inner in _walk(read, record.start, end):
+            _take(scan, inner, read, NO_CHUNK, end)
+        return
+    data = _unpacked(read, record)
+    inside = in_memory(data)
+    try:
+        for inner in _walk(inside, 0, len(data)):
+            _take(scan, inner, inside, record.position, len(data))
+    except DamageError as error:
+        raise DamageError(record.position, f'in this chunk {error.reason}') from None
 
 
 def _take(scan: FileScan, record: _Record, read: Read, chunk: int, stop: int) -> None:

@@ -16,6 +16,8 @@ from adabins_ros.training.samples import RgbdSample, SourceReport
 from adabins_ros.training.stream_pairs import pair_streams
 import numpy as np
 
+_MOST_PLACES = 5
+
 
 class BagSource:
     """
@@ -68,7 +70,7 @@ class BagSource:
             'bag',
             streams.description,
             len(self),
-            [*self._index.damage, *streams.remarks, *pairs.remarks],
+            [*_some(self._index.damage), *streams.remarks, *pairs.remarks],
             pairs.offset_ms,
         )
         self._index.keep({streams.image, streams.truth.topic})
@@ -89,3 +91,9 @@ class BagSource:
         depth = self._truth.depth(self._index, int(self._second[index]), (height, width), camera)
         focal = camera.fx if camera is not None else float(np.nan)
         return RgbdSample(image, depth, focal, self.frame_name(index), self.name)
+
+
+def _some(damage: list[str]) -> list[str]:
+    """Return the first places that are damaged, and how many there are more."""
+    more = len(damage) - _MOST_PLACES
+    return damage[:_MOST_PLACES] + ([f'and {more} more such places'] if more > 0 else [])

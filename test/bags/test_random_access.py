@@ -6,12 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 import pickle
+import re
 
 from adabins_ros.bags import find_camera_topics, open_recording, RecordingError
 from adabins_ros.training.bag_index import index_bag
 from adabins_ros.training.bag_source import BagSource
 import numpy as np
 import pytest
+from rosbags.rosbag1 import Writer as Ros1Writer
+from rosbags.typesys import get_typestore, Stores
 
 KINDS = [
     'bag',
@@ -119,6 +122,37 @@ def test_chunks_behind_a_damaged_one_are_found(convert: Callable[..., Path]) -> 
     with pytest.raises(RecordingError, match=f'broken at byte {place - 31} of {len(data)}'):
         index_bag(path)
     assert 0 < index_bag(path, salvage=True).message_count < index.message_count
+
+
+@pytest.mark.parametrize('compression', [None, Ros1Writer.CompressionFormat.BZ2])
+def test_chunks_of_a_ros_1_bag_behind_a_damaged_one_are_found(
+    tmp_path: Path, compression: Ros1Writer.CompressionFormat | None
+) -> None:
+    path = tmp_path / 'text.bag'
+    types = get_typestore(Stores.ROS1_NOETIC)
+    writer = Ros1Writer(path)
+    writer.chunk_threshold = 300
+    if compression:
+        writer.set_compression(compression)
+    with writer:
+        connection = writer.add_connection('/text', 'std_msgs/msg/String', typestore=types)
+        for number in range(60):
+            text = types.types['std_msgs/msg/String'](data=f'{number:04}' + 'x' * 90)
+            raw = types.serialize_ros1(text, 'std_msgs/msg/String')
+            writer.write(connection, 10**9 + number, raw)
+    whole = index_bag(path)
+    assert [x.decode().data[:4] for x in whole.messages()] == [f'{x:04}' for x in range(60)]
+    data = bytearray(path.read_bytes())
+    for chunk in (3, 8):
+        start = [x.start() for x in re.finditer(b'compression=', data)][chunk]
+        record = slice(start + 40, start + 60)
+        data[record] = bytes(20)
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match=r'broken at byte .* \(2 such places\)'):
+        index_bag(path)
+    left = [x.decode().data[:4] for x in index_bag(path, salvage=True).messages()]
+    assert 45 < len(left) < 60
+    assert left[-1] == '0059'
 
 
 @pytest.mark.parametrize('kind', ['bag', 'mcap lone', 'sqlite3 lone'])
