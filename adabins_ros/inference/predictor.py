@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TypeVar
 
 from adabins_ros.inference.device import check_engine, choose_device, choose_precision
+from adabins_ros.inference.folding import fold_batch_norms
 from adabins_ros.inference.sizing import check_legal, inference_size
 from adabins_ros.model.adabins import AdaBins, DepthDistribution
 from adabins_ros.model.checkpoint import load_model
@@ -77,8 +78,8 @@ class DepthPredictor:
             raise ModelError(str(error)) from error
         # Full convolutions run 12 % faster channels-last on a CPU, but by other kernels, and
         # random weights magnify their rounding to centimetres: the authors' figures come first.
-        plain = self.device.type == 'cpu' and self.config.decoder_convolution == 'full'
-        self._memory_format = torch.contiguous_format if plain else torch.channels_last
+        self._as_written = self.device.type == 'cpu' and self.config.decoder_convolution == 'full'
+        self._memory_format = torch.contiguous_format if self._as_written else torch.channels_last
         self._network: AdaBins | None = self._deployed(network)
         shape = (1, 3, 1, 1)
         mean = torch.tensor(self.config.mean, device=self.device).view(shape)
@@ -242,6 +243,8 @@ class DepthPredictor:
     def _deployed(self, network: AdaBins) -> AdaBins:
         try:
             network = network.eval().requires_grad_(False)
+            if not self._as_written:
+                network = fold_batch_norms(network)
             return network.to(self.device).to(memory_format=self._memory_format)
         except (torch.cuda.OutOfMemoryError, MemoryError) as error:
             raise ModelError(
