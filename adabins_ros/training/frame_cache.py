@@ -24,13 +24,15 @@ class CachedSource:
         What is read once.
     folder : Path
         Made where it is missing. A frame takes its raw size: 2.1 MB at 640x480.
+    settings : str
+        Whatever else the frames depend on; other settings have a cache of their own.
 
     """
 
-    def __init__(self, source: FrameSource, folder: Path) -> None:
+    def __init__(self, source: FrameSource, folder: Path, settings: str = '') -> None:
         self._source = source
         self.name, self.stamps_ns, self.report = source.name, source.stamps_ns, source.report
-        self._folder = folder / f'{_safe(source.name)}-{_key(source)}'
+        self._folder = folder / f'{_safe(source.name)}-{_key(source, settings)}'
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def __len__(self) -> int:
@@ -63,10 +65,10 @@ def _write(file: Path, **arrays: Any) -> None:
         Path(name).unlink(missing_ok=True)
 
 
-def _key(source: FrameSource) -> str:
+def _key(source: FrameSource, settings: str) -> str:
     """Return what changes with the recording and with the choice of its topics."""
     path = Path(source.report.name)
-    words = [str(path.resolve()), source.report.kind, source.report.topics]
+    words = [str(path.resolve()), source.report.kind, source.report.topics, settings]
     if path.exists():
         words.append(str(path.stat().st_mtime_ns))
     return hashlib.sha256('\n'.join(words).encode()).hexdigest()[:16]

@@ -20,6 +20,9 @@ from adabins_ros.training.nyu_source import NyuLabelledSource
 from adabins_ros.training.samples import FrameSource, SourceReport
 from adabins_ros.training.splits import Split, split_frames
 
+# Settings beside the topics on which a frame and its truth depend.
+_SEEN_IN_FRAMES = {'alignment', 'tolerance_ms', 'time_offset_ms', 'horizontal_fov_deg'}
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -125,7 +128,8 @@ def open_sources(config: DataConfig) -> tuple[list[FrameSource], list[int]]:
     first = len(sources)
     sources += [BagSource(path, config) for path in config.validation_bags]
     if config.cache is not None:
-        sources = [CachedSource(source, config.cache) for source in sources]
+        settings = config.model_dump_json(include=_SEEN_IN_FRAMES)
+        sources = [CachedSource(source, config.cache, settings) for source in sources]
     return sources, list(range(first, len(sources)))
 
 

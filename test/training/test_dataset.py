@@ -192,6 +192,9 @@ def test_a_cache_gives_the_same_frames_and_survives_damage(
             np.testing.assert_array_equal(cached[index].depth, source[index].depth)
     files = sorted((tmp_path / 'cache').rglob('*.npz'))
     assert len(files) == 2
+    other = CachedSource(source, tmp_path / 'cache', settings='another tolerance')
+    assert other[2].focal_length_px == 50
+    assert len(list((tmp_path / 'cache').rglob('*.npz'))) == 3
     files[0].write_bytes(files[0].read_bytes()[:500])
     assert cached[2].focal_length_px == 50
     assert [x.name for x in tmp_path.iterdir() if x.suffix != '.mcap'] == ['cache']
