@@ -34,6 +34,7 @@ setup(
             'adabins = adabins_ros.cli:main',
             'depth_node = adabins_ros.ros.depth_node:main',
             'play_bag = adabins_ros.ros.play_bag:main',
+            'training = adabins_ros.training.command:main',
         ],
     },
     # No rclpy here: beside a ROS install the wheels of the extra [ros] would shadow it.
@@ -51,7 +52,11 @@ setup(
         'safetensors',
         'rosbags>=0.10',
         'matplotlib',
+        'Pillow',
         'PyYAML',
+        'pytorch-lightning>=2.6,<3',
+        'torchmetrics>=1.4',
+        'tensorboard',
     ],
     extras_require={
         'ros': [

@@ -120,6 +120,14 @@ def play(context: typer.Context) -> None:
     play_bag.main(context.args, prog_name='adabins play')
 
 
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def train(context: typer.Context) -> None:
+    """Train a network on recordings; see `adabins train --help`."""
+    from adabins_ros.training.command import main as training
+
+    raise typer.Exit(training(context.args, prog_name='adabins train'))
+
+
 @app.command()
 def pack(
     folder: Annotated[

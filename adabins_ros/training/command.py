@@ -78,7 +78,7 @@ def train(
     _print_end(_resume(output, overrides) if resume else _begin(output, config, overrides))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog_name: str = 'training') -> int:
     """Run the command line; what ROS's launch adds behind --ros-args is left out."""
     from adabins_ros.cli import explained
 
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     app.command()(train)
     try:
         with explained('train'):
-            app(words, prog_name='training', standalone_mode=False)
+            app(words, prog_name=prog_name, standalone_mode=False)
     except typer.Exit as leaving:
         return leaving.exit_code
     except typer.Abort:
