@@ -12,8 +12,8 @@ from typing import Annotated, Any, TYPE_CHECKING
 
 import typer
 
-# torch and Lightning take seconds to import: not for --help.
 if TYPE_CHECKING:
+    # torch and Lightning take seconds to import: not for --help.
     from adabins_ros.model import AdaBins
     from adabins_ros.training.config import TrainingConfig
     from adabins_ros.training.fit import TrainingResult

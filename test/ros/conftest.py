@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from adabins_ros.messages.stamps import stamp_ns  # noqa: E402
+from adabins_ros.messages.stamps import stamp_ns  # noqa: E402, I100
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters  # noqa: E402

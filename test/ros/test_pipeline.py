@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('torch')
 
-from adabins_ros.inference.predictor import DepthEstimate  # noqa: E402
+from adabins_ros.inference.predictor import DepthEstimate  # noqa: E402, I100
 from adabins_ros.model.config import PRESETS  # noqa: E402
 from adabins_ros.ros.camera_source import CameraSource  # noqa: E402
 from adabins_ros.ros.frame_statistics import FrameStatistics  # noqa: E402
