@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `training`, which is also `adabins train`."""
+"""The command `training`, also `adabins train`; torch is imported late, for a quick --help."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Annotated, Any, TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    # torch and Lightning take seconds to import: not for --help.
     from adabins_ros.model import AdaBins
     from adabins_ros.training.config import TrainingConfig
     from adabins_ros.training.fit import TrainingResult
