@@ -19,16 +19,25 @@ def with_random_norms(network: AdaBins) -> AdaBins:
     return network.eval()
 
 
-@pytest.mark.parametrize('strategy', ['regression', 'uniform', 'log', 'trained', 'adaptive'])
-@pytest.mark.parametrize('encoder', ['tf_efficientnet_lite0', 'resnet18', 'mobilenetv3_small_050'])
-def test_depth_stays_within_a_tenth_of_a_millimetre(strategy: str, encoder: str) -> None:
+@pytest.mark.parametrize(
+    ('encoder', 'strategy'),
+    [
+        ('tf_efficientnet_lite0', 'adaptive'),
+        ('resnet18', 'adaptive'),
+        ('mobilenetv3_small_050', 'regression'),
+        ('mobilenetv3_small_050', 'uniform'),
+        ('mobilenetv3_small_050', 'log'),
+        ('mobilenetv3_small_050', 'trained'),
+    ],
+)
+def test_depth_stays_within_a_tenth_of_a_millimetre(encoder: str, strategy: str) -> None:
     config = PRESETS['adabins-lite'].model_copy(
         update={'encoder': encoder, 'bin_strategy': strategy}
     )
     network = with_random_norms(AdaBins(config))
     folded = fold_batch_norms(network)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    for size in ((240, 320), (207, 333), (320, 240)):
+    for size in ((240, 320), (207, 333)):
         image = torch.rand(2, 3, *size)
         with torch.no_grad():
             expected, actual = network(image), folded(image)
