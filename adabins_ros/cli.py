@@ -60,7 +60,9 @@ def node(context: typer.Context) -> None:
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help='Pictures, and folders of pictures.')],
-    output: Annotated[Path, typer.Option(help='Folder for <stem>.npz and <stem>.png.')],
+    output: Annotated[Path, typer.Option(help='Folder for <stem>.npz and <stem>.png.')] = Path(
+        'predictions'
+    ),
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = 'adabins-lite',
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = 'auto',
     depth_range: Annotated[

@@ -76,6 +76,7 @@ class DepthPredictor:
                 raise ValueError(f'pixel_budget {pixel_budget} must be positive')
         except ValueError as error:
             raise ModelError(str(error)) from error
+        self.parameter_count = sum(parameter.numel() for parameter in network.parameters())
         # Full convolutions run 12 % faster channels-last on a CPU, but by other kernels, and
         # random weights magnify their rounding to centimetres: the authors' figures come first.
         self._as_written = self.device.type == 'cpu' and self.config.decoder_convolution == 'full'
@@ -163,11 +164,6 @@ class DepthPredictor:
             f'{self.config.max_depth:g} m, {self.parameter_count / 1e6:.1f} M parameters, '
             f'{self.device} {precision}'
         )
-
-    @property
-    def parameter_count(self) -> int:
-        """Count the network's parameters."""
-        return sum(parameter.numel() for parameter in self._alive().parameters())
 
     @torch.inference_mode()
     def predict(

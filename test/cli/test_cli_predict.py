@@ -55,6 +55,12 @@ def test_a_photo_becomes_arrays_in_metres_and_a_picture(photo, tmp_path):
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {'photo.npz', 'photo.png'}
 
 
+def test_without_an_output_folder_results_go_to_predictions(photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(photo)[0] == 0
+    assert {path.name for path in Path('predictions').iterdir()} == {'photo.npz', 'photo.png'}
+
+
 def test_a_folder_gives_one_result_per_picture(photo, tmp_path, rgb):
     folder = tmp_path / 'photos'
     folder.mkdir()

@@ -168,7 +168,7 @@ def test_a_trained_checkpoint_says_so(tmp_path: Path) -> None:
     save_checkpoint(network, tmp_path / 'best.safetensors')
     predictor = DepthPredictor.from_pretrained(tmp_path / 'best.safetensors', device='cpu')
     assert predictor.is_trained
-    assert predictor.description.startswith('kitchen, 0.1 to 10 m')
+    assert predictor.description.startswith('kitchen, 0.1 to 10 m, 3.4 M parameters')
 
 
 def test_a_closed_predictor_says_so() -> None:
