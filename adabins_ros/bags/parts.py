@@ -11,9 +11,7 @@ import yaml
 
 from .decompression import zstd_decompress_file
 from .errors import RecordingError
-from .storage import file_kind, missing, no_parts
-
-_SUFFIXES = ('.mcap', '.db3')
+from .storage import file_kind, recording_path, undescribed_parts
 
 
 @dataclass(frozen=True)
@@ -47,18 +45,13 @@ def recording_parts(path: Path) -> RecordingParts:
         Missing, empty, or no recording.
 
     """
-    if not path.exists():
-        raise missing(path)
-    if path.name == 'metadata.yaml':
-        path = path.parent
+    path = recording_path(path)
     if not path.is_dir():
         file_kind(path)
         return RecordingParts([path])
     if (path / 'metadata.yaml').exists():
         return _described_parts(path)
-    files = sorted(part for part in path.iterdir() if part.suffix in _SUFFIXES)
-    if not files:
-        raise no_parts(path)
+    files = undescribed_parts(path)
     for file in files:
         file_kind(file)
     return RecordingParts(files)

@@ -25,6 +25,21 @@ _HEAD_BYTES = 100
 _EXPECTED = 'expected a ROS 1 .bag, a rosbag2 folder, a .mcap or a .db3'
 
 
+def recording_path(path: Path) -> Path:
+    """Return the file or folder that a user means; raise RecordingError if it is not there."""
+    if not path.exists():
+        raise missing(path)
+    return path.parent if path.name == 'metadata.yaml' else path
+
+
+def undescribed_parts(path: Path) -> list[Path]:
+    """Return the files of a folder without metadata.yaml; raise RecordingError if none fits."""
+    parts = sorted(part for part in path.iterdir() if part.suffix in ('.mcap', '.db3'))
+    if not parts:
+        raise no_parts(path)
+    return parts
+
+
 def open_readers(path: Path, stack: ExitStack) -> list[Ros1Reader | Ros2Reader]:
     """
     Open the readers of a recording, one per file, and leave their closing to the stack.
@@ -35,10 +50,7 @@ def open_readers(path: Path, stack: ExitStack) -> list[Ros1Reader | Ros2Reader]:
         Missing, empty, or no recording.
 
     """
-    if not path.exists():
-        raise missing(path)
-    if path.name == 'metadata.yaml':
-        path = path.parent
+    path = recording_path(path)
     if not path.is_dir():
         parts = [path]
     elif (path / 'metadata.yaml').exists():
@@ -50,9 +62,7 @@ def open_readers(path: Path, stack: ExitStack) -> list[Ros1Reader | Ros2Reader]:
         storages = cast('list[McapReader | Sqlite3Reader]', reader.storage.storages)
         parts = [Path(str(storage.path)) for storage in storages]
     else:
-        parts = sorted(part for part in path.iterdir() if part.suffix in ('.mcap', '.db3'))
-        if not parts:
-            raise no_parts(path)
+        parts = undescribed_parts(path)
     readers = [_file_reader(part) for part in parts]
     for opened in readers:
         stack.enter_context(opened)

@@ -112,3 +112,23 @@ def _as_ros1(mcap: Path, path: Path) -> Path:
                 without_sequence_number.cdr_to_ros1(raw, source.msgtype),
             )
     return path
+
+
+@pytest.fixture(
+    params=[
+        'bag',
+        'mcap folder',
+        'mcap lone',
+        'mcap bare',
+        'sqlite3 folder',
+        'sqlite3 lone',
+        'sqlite3 bare',
+        'mcap zstd file',
+        'mcap zstd message',
+        'sqlite3 zstd file',
+        'sqlite3 zstd message',
+    ]
+)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Return each kind of recording in turn, as `convert` names it."""
+    return str(request.param)

@@ -16,22 +16,7 @@ import pytest
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.typesys import get_typestore, Stores
 
-KINDS = [
-    'bag',
-    'mcap folder',
-    'mcap lone',
-    'mcap bare',
-    'sqlite3 folder',
-    'sqlite3 lone',
-    'sqlite3 bare',
-    'mcap zstd file',
-    'mcap zstd message',
-    'sqlite3 zstd file',
-    'sqlite3 zstd message',
-]
 
-
-@pytest.mark.parametrize('kind', KINDS)
 def test_any_message_can_be_had_in_any_order(convert: Callable[..., Path], kind: str) -> None:
     path = convert(kind)
     index = index_bag(path)

@@ -14,22 +14,7 @@ import numpy as np
 import pytest
 from rosbags.typesys import get_typestore, Stores
 
-KINDS = [
-    'bag',
-    'mcap folder',
-    'mcap lone',
-    'mcap bare',
-    'sqlite3 folder',
-    'sqlite3 lone',
-    'sqlite3 bare',
-    'mcap zstd file',
-    'mcap zstd message',
-    'sqlite3 zstd file',
-    'sqlite3 zstd message',
-]
 
-
-@pytest.mark.parametrize('kind', KINDS)
 def test_a_recording_of_any_kind_holds_the_same(
     convert: Callable[..., Path], mcap: Path, kind: str
 ) -> None:
