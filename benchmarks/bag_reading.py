@@ -16,10 +16,10 @@ import tempfile
 import time
 
 from adabins_ros.bags import RecordingWriter
+from adabins_ros.datasets.bag_source import BagSource
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages import camera_info_fields, image_fields
 from adabins_ros.training.augmentation import Augmentation
-from adabins_ros.training.bag_source import BagSource
 from adabins_ros.training.config import AugmentationConfig
 from adabins_ros.training.dataset import RgbdDataset
 import cv2

@@ -9,11 +9,11 @@ import os
 from pathlib import Path
 
 from adabins_ros.bags import RecordingError
+from adabins_ros.datasets.samples import FrameSource, RgbdSample, SourceReport
 from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.messages import MessageError
 from adabins_ros.messages.still_pictures import encode_picture
 from adabins_ros.training.dataset import RgbdDataset
-from adabins_ros.training.samples import FrameSource, RgbdSample, SourceReport
 from adabins_ros.training.training_data import TrainingData
 import cv2
 import numpy as np

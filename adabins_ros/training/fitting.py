@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from adabins_ros.training.lidar import nearest_depth
+from adabins_ros.datasets.lidar import nearest_depth
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from adabins_ros.bags import RecordingError
-from adabins_ros.training.samples import FrameSource
+from adabins_ros.datasets.samples import FrameSource
 import numpy as np
 from numpy.typing import NDArray
 

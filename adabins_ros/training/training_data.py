@@ -4,24 +4,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from adabins_ros.bags import RecordingError
+from adabins_ros.datasets.opening import open_sources
+from adabins_ros.datasets.samples import SourceReport
 from adabins_ros.model import AdaBinsConfig, load_model
 from adabins_ros.training.augmentation import Augmentation
-from adabins_ros.training.bag_source import BagSource
-from adabins_ros.training.config import DataConfig, TrainingConfig
+from adabins_ros.training.config import TrainingConfig
 from adabins_ros.training.dataset import RgbdDataset
-from adabins_ros.training.folder_source import FolderSource
-from adabins_ros.training.frame_cache import CachedSource
-from adabins_ros.training.list_source import KITTI, NYU, read_list
-from adabins_ros.training.nyu_source import NyuLabelledSource
-from adabins_ros.training.samples import FrameSource, SourceReport
 from adabins_ros.training.splits import Split, split_frames
 
-# Settings beside the topics on which a frame and its truth depend.
-_SEEN_IN_FRAMES = {'alignment', 'tolerance_ms', 'time_offset_ms', 'horizontal_fov_deg'}
+# What else the configuration names, when only the recordings to hold out are opened.
+_NOTHING_ELSE: dict[str, Any] = {'folders': (), 'kitti': None, 'nyu': None}
 
 
 @dataclass(frozen=True)
@@ -66,8 +60,14 @@ def build_data(config: TrainingConfig, network: AdaBinsConfig | None = None) -> 
 
     """
     network = network or load_model(config.network.model).config
-    sources, held_out = open_sources(config.data)
     data = config.data
+    sources = open_sources(data)
+    held_out = range(0)
+    if data.validation_bags:
+        changes = {**_NOTHING_ELSE, 'bags': data.validation_bags}
+        first = len(sources)
+        sources += open_sources(data.model_copy(update=changes))
+        held_out = range(first, len(sources))
     split: Split = split_frames(
         sources,
         data.validation_share,
@@ -92,48 +92,3 @@ def build_data(config: TrainingConfig, network: AdaBinsConfig | None = None) -> 
         for frames, changes in ((split.training, augmentation), (split.validation, None))
     )
     return TrainingData(train, validation, [x.report for x in sources], split.description)
-
-
-def open_sources(config: DataConfig) -> tuple[list[FrameSource], list[int]]:
-    """
-    Open every input.
-
-    Returns
-    -------
-    sources : list of FrameSource
-    held_out : list of int
-        Those of `validation_bags`.
-
-    Raises
-    ------
-    RecordingError
-        Nothing is given, or an input is unusable.
-
-    """
-    sources: list[FrameSource] = [BagSource(path, config) for path in config.bags]
-    sources += [FolderSource(path, config.every) for path in config.folders]
-    if config.kitti is not None:
-        file = _needed(config.kitti_list, 'kitti_list', config.kitti)
-        sources += read_list(config.kitti, file, KITTI, config.every)
-    if config.nyu is not None and config.nyu.is_dir():
-        file = _needed(config.nyu_list, 'nyu_list', config.nyu)
-        sources += read_list(config.nyu, file, NYU, config.every)
-    elif config.nyu is not None:
-        sources.append(NyuLabelledSource(config.nyu, config.every))
-    if not sources:
-        raise RecordingError(
-            'there is nothing to train on; give recordings with --bags, or set data.folders, '
-            'data.nyu or data.kitti'
-        )
-    first = len(sources)
-    sources += [BagSource(path, config) for path in config.validation_bags]
-    if config.cache is not None:
-        settings = config.model_dump_json(include=_SEEN_IN_FRAMES)
-        sources = [CachedSource(source, config.cache, settings) for source in sources]
-    return sources, list(range(first, len(sources)))
-
-
-def _needed(file: Path | None, name: str, folder: Path) -> Path:
-    if file is None:
-        raise RecordingError(f'the list of frames of {folder} is missing; set data.{name}')
-    return file

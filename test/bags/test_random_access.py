@@ -9,8 +9,8 @@ import pickle
 import re
 
 from adabins_ros.bags import find_camera_topics, open_recording, RecordingError
-from adabins_ros.training.bag_index import index_bag
-from adabins_ros.training.bag_source import BagSource
+from adabins_ros.bags.bag_index import index_bag
+from adabins_ros.datasets.bag_source import BagSource
 import numpy as np
 import pytest
 from rosbags.rosbag1 import Writer as Ros1Writer

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from adabins_ros.bags import RecordingError, RecordingWriter
+from adabins_ros.datasets.bag_source import BagSource
 from adabins_ros.messages import image_fields
 from adabins_ros.model import AdaBinsConfig
-from adabins_ros.training.bag_source import BagSource
 from adabins_ros.training.config import DataConfig, TrainingConfig
 from adabins_ros.training.training_data import build_data
 import numpy as np

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from adabins_ros.bags import RecordingError
+from adabins_ros.datasets.bag_source import BagSource
+from adabins_ros.datasets.frame_cache import CachedSource
 from adabins_ros.messages import image_fields
 from adabins_ros.training.augmentation import Augmentation
-from adabins_ros.training.bag_source import BagSource
 from adabins_ros.training.config import AugmentationConfig
 from adabins_ros.training.dataset import RgbdDataset
 from adabins_ros.training.fitting import cut_out, largest_box
-from adabins_ros.training.frame_cache import CachedSource
 import numpy as np
 import pytest
 import torch

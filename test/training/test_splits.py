@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from adabins_ros.bags import RecordingError
-from adabins_ros.training.samples import SourceReport
+from adabins_ros.datasets.samples import SourceReport
 from adabins_ros.training.splits import split_frames
 import numpy as np
 import pytest

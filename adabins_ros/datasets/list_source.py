@@ -16,10 +16,10 @@ import re
 
 from adabins_ros.bags import RecordingError
 from adabins_ros.bags.folders import read_bytes
+from adabins_ros.datasets.samples import RgbdSample, SourceReport
 from adabins_ros.messages import MessageError
 from adabins_ros.messages.images import to_rgb
 from adabins_ros.messages.still_pictures import decode_picture
-from adabins_ros.training.samples import RgbdSample, SourceReport
 import numpy as np
 from numpy.typing import NDArray
 

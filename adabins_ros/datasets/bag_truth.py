@@ -6,13 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from adabins_ros.bags.bag_index import BagIndex
 from adabins_ros.bags.frames import decode_depth_image
+from adabins_ros.datasets.bag_cameras import BagCameras
+from adabins_ros.datasets.lidar import cloud_points, project_points
+from adabins_ros.datasets.reprojection import reproject_depth
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages import MessageError, read_cloud
-from adabins_ros.training.bag_cameras import BagCameras
-from adabins_ros.training.bag_index import BagIndex
-from adabins_ros.training.lidar import cloud_points, project_points
-from adabins_ros.training.reprojection import reproject_depth
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from adabins_ros.bags import RgbdFolder
-from adabins_ros.training.samples import RgbdSample, SourceReport
+from adabins_ros.datasets.samples import RgbdSample, SourceReport
 import numpy as np
 
 

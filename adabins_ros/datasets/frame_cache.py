@@ -10,7 +10,7 @@ import tempfile
 from typing import Any
 from zipfile import BadZipFile
 
-from adabins_ros.training.samples import FrameSource, RgbdSample
+from adabins_ros.datasets.samples import FrameSource, RgbdSample
 import numpy as np
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import math
 
+from adabins_ros.datasets.lidar import nearest_depth, NEAREST_M, project
 from adabins_ros.geometry.back_projection import back_project
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.rectification import EQUIDISTANT_MODEL
-from adabins_ros.training.lidar import nearest_depth, NEAREST_M, project
 import cv2
 import numpy as np
 from numpy.typing import NDArray

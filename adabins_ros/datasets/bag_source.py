@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 
 from adabins_ros.bags import RecordingError
+from adabins_ros.bags.bag_index import BagIndex, index_bag
 from adabins_ros.bags.frames import decode_colour
-from adabins_ros.training.bag_cameras import BagCameras
-from adabins_ros.training.bag_index import BagIndex, index_bag
-from adabins_ros.training.bag_topics import choose_streams
-from adabins_ros.training.config import DataConfig
-from adabins_ros.training.samples import RgbdSample, SourceReport
-from adabins_ros.training.stream_pairs import pair_streams
+from adabins_ros.datasets.bag_cameras import BagCameras
+from adabins_ros.datasets.bag_topics import choose_streams
+from adabins_ros.datasets.config import SourceConfig
+from adabins_ros.datasets.samples import RgbdSample, SourceReport
+from adabins_ros.datasets.stream_pairs import pair_streams
 import numpy as np
 
 _MOST_PLACES = 5
@@ -27,7 +27,7 @@ class BagSource:
     ----------
     path : path
         As `open_recording` takes it.
-    config : DataConfig
+    config : SourceConfig
         Topics, tolerance, alignment and so on.
 
     Attributes
@@ -44,8 +44,8 @@ class BagSource:
 
     """
 
-    def __init__(self, path: str | os.PathLike[str], config: DataConfig | None = None) -> None:
-        config = config or DataConfig()
+    def __init__(self, path: str | os.PathLike[str], config: SourceConfig | None = None) -> None:
+        config = config or SourceConfig()
         self.path = Path(path)
         self.name = self.path.stem
         self._index: BagIndex = index_bag(self.path, salvage=config.salvage)

@@ -9,10 +9,10 @@ import pickle
 from typing import Any
 
 from adabins_ros.bags import RecordingError
+from adabins_ros.datasets.bag_source import BagSource
+from adabins_ros.datasets.config import SourceConfig
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages import camera_info_fields, compressed_depth_fields, image_fields
-from adabins_ros.training.bag_source import BagSource
-from adabins_ros.training.config import DataConfig
 import numpy as np
 import pytest
 
@@ -104,7 +104,7 @@ def test_depth_of_a_camera_beside_is_reprojected_with_occlusion(record: Record) 
     assert not (depth[hidden] == 4).any()
     with pytest.raises(RecordingError, match="does not connect 'depth' with 'optical'"):
         BagSource(record(truth, name='unconnected.mcap'))
-    taken = BagSource(path, DataConfig(alignment='aligned'))
+    taken = BagSource(path, SourceConfig(alignment='aligned'))
     assert taken[0].depth.shape == (48, 64)
 
 
@@ -133,7 +133,7 @@ def test_depth_comes_before_a_lidar_unless_told(
         transforms=(('optical', 'velodyne', (-0.5, 0, 0)),),
     )
     assert (BagSource(path)[0].depth > 0).mean() > 0.9
-    sparse = BagSource(path, DataConfig(lidar_topic='velodyne_points'))
+    sparse = BagSource(path, SourceConfig(lidar_topic='velodyne_points'))
     assert (sparse[0].depth > 0).mean() < 0.2
 
 
@@ -147,7 +147,7 @@ def test_clocks_that_are_apart_are_told_and_can_be_corrected(record: Record) -> 
     path = record(truth)
     with pytest.raises(RecordingError, match=r'nearest are 3300\.0 ms.*data\.time_offset_ms'):
         BagSource(path)
-    assert len(BagSource(path, DataConfig(time_offset_ms=-4000))) == 8
+    assert len(BagSource(path, SourceConfig(time_offset_ms=-4000))) == 8
 
 
 def test_drift_duplicates_and_losses_are_reported(record: Record) -> None:
@@ -175,7 +175,7 @@ def test_without_calibration_the_focal_length_is_unknown_or_given(
     source = BagSource(path)
     assert np.isnan(source[0].focal_length_px)
     assert 'camera_info is missing' in source.report.remarks[0]
-    given = BagSource(path, DataConfig(horizontal_fov_deg=90))
+    given = BagSource(path, SourceConfig(horizontal_fov_deg=90))
     assert given[0].focal_length_px == pytest.approx(32)
 
 
@@ -185,10 +185,10 @@ def test_what_is_missing_is_named(record: Record, aligned: Truth) -> None:
         BagSource(path)
     path = record(aligned)
     with pytest.raises(RecordingError, match='no PointCloud2 on /lidar'):
-        BagSource(path, DataConfig(lidar_topic='/lidar'))
+        BagSource(path, SourceConfig(lidar_topic='/lidar'))
     with pytest.raises(RecordingError, match='no topic /depth'):
-        BagSource(path, DataConfig(depth_topic='/depth'))
-    every_third = BagSource(path, DataConfig(every=3))
+        BagSource(path, SourceConfig(depth_topic='/depth'))
+    every_third = BagSource(path, SourceConfig(every=3))
     assert (np.diff(every_third.stamps_ns) == 3 * STEP_NS).all()
 
 

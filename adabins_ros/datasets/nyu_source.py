@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adabins_ros.bags import RecordingError
-from adabins_ros.training.samples import RgbdSample, SourceReport
+from adabins_ros.datasets.samples import RgbdSample, SourceReport
 import numpy as np
 
 # The colour camera of the data set's toolbox, px.

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from adabins_ros.bags import RecordingError
+from adabins_ros.datasets.lidar import cloud_points, project_points
+from adabins_ros.datasets.reprojection import reproject_depth
+from adabins_ros.datasets.transforms import StaticTransforms
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages import MessageError
-from adabins_ros.training.lidar import cloud_points, project_points
-from adabins_ros.training.reprojection import reproject_depth
-from adabins_ros.training.transforms import StaticTransforms
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from adabins_ros.bags import RecordingError
+from adabins_ros.bags.bag_index import BagIndex
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages import camera_from_info, MessageError
-from adabins_ros.training.bag_index import BagIndex
 import numpy as np
 
 # Behind the stamp: what differs here is another calibration.

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import re
 
 from adabins_ros.bags import CameraTopics, find_camera_topics, RecordingError
+from adabins_ros.bags.bag_index import BagIndex
 from adabins_ros.bags.topics import CAMERA_INFO
-from adabins_ros.training.bag_cameras import BagCameras
-from adabins_ros.training.bag_index import BagIndex
-from adabins_ros.training.bag_truth import AlignedDepth, LidarDepth, Truth, UnalignedDepth
-from adabins_ros.training.config import DataConfig
-from adabins_ros.training.transforms import StaticTransforms
+from adabins_ros.datasets.bag_cameras import BagCameras
+from adabins_ros.datasets.bag_truth import AlignedDepth, LidarDepth, Truth, UnalignedDepth
+from adabins_ros.datasets.config import SourceConfig
+from adabins_ros.datasets.transforms import StaticTransforms
 
 POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 # ROS 1 bags of the old tf package hold the latter.
@@ -46,7 +46,7 @@ class Streams:
     remarks: list[str]
 
 
-def choose_streams(index: BagIndex, config: DataConfig) -> Streams:
+def choose_streams(index: BagIndex, config: SourceConfig) -> Streams:
     """
     Choose the streams, by the configuration and else by type and name.
 
@@ -87,7 +87,7 @@ def choose_streams(index: BagIndex, config: DataConfig) -> Streams:
     return Streams(topics.image, cameras, truth, description, remarks + more)
 
 
-def _lidar(index: BagIndex, config: DataConfig) -> str | None:
+def _lidar(index: BagIndex, config: SourceConfig) -> str | None:
     clouds = {name: x for name, x in index.topics.items() if x.msgtype == POINT_CLOUD and x.count}
     if config.lidar_topic:
         name = '/' + config.lidar_topic.strip('/')
@@ -104,7 +104,7 @@ def _lidar(index: BagIndex, config: DataConfig) -> str | None:
     return max(clouds, key=rank, default=None)
 
 
-def _camera_remarks(topics: CameraTopics, cameras: BagCameras, config: DataConfig) -> list[str]:
+def _camera_remarks(topics: CameraTopics, cameras: BagCameras, config: SourceConfig) -> list[str]:
     remarks = []
     if cameras.damaged:
         remarks.append(f'{cameras.damaged} messages on {topics.camera_info} are damaged')
@@ -121,7 +121,7 @@ def _camera_remarks(topics: CameraTopics, cameras: BagCameras, config: DataConfi
 
 
 def _depth_truth(
-    index: BagIndex, topics: CameraTopics, cameras: BagCameras, config: DataConfig
+    index: BagIndex, topics: CameraTopics, cameras: BagCameras, config: SourceConfig
 ) -> tuple[Truth, list[str]]:
     depth = topics.depth
     assert depth is not None
@@ -173,7 +173,7 @@ def _lidar_truth(
     return LidarDepth(lidar, matrix)
 
 
-def _depth_camera_info(index: BagIndex, topics: CameraTopics, config: DataConfig) -> str | None:
+def _depth_camera_info(index: BagIndex, topics: CameraTopics, config: SourceConfig) -> str | None:
     """Return the depth camera's camera_info, if it has one beside that of the colour camera."""
     if config.depth_camera_info_topic:
         name = '/' + config.depth_camera_info_topic.strip('/')
