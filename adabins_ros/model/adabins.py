@@ -62,6 +62,7 @@ class AdaBins(nn.Module):
                 num_heads=config.num_heads,
                 mlp_dim=config.mlp_dim,
                 regressor_dim=config.regressor_dim,
+                dropout=config.dropout,
                 max_tokens=config.max_tokens,
                 kind=config.decoder_convolution,
             )

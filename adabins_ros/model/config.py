@@ -49,6 +49,7 @@ class AdaBinsConfig(BaseModel):
     num_heads: int = Field(4, ge=1)
     mlp_dim: int = Field(1024, ge=1)
     regressor_dim: int = Field(256, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1, description='in the transformer, while it trains')
     max_tokens: int = Field(500, ge=1, description='learned positions; the most patches')
 
     input_size: tuple[int, int] = Field((480, 640), description='height, width in training')
@@ -128,6 +129,7 @@ PRESETS: dict[str, AdaBinsConfig] = {
         num_heads=4,
         mlp_dim=256,
         regressor_dim=128,
+        dropout=0.0,
         input_size=(240, 320),
         training_focal_length_px=277.128,
         mean=(0.498, 0.498, 0.498),

@@ -22,6 +22,8 @@ class MiniViT(nn.Module):
         N.
     patch_size, embedding_dim, num_kernels, num_layers, num_heads, mlp_dim, regressor_dim
         p, E, C, layers, heads, MLP and regressor size; the paper's Table 1 by default.
+    dropout : float
+        Of the transformer's layers.
     max_tokens : int
         Learned positions.
     kind : {'full', 'separable'}
@@ -41,6 +43,7 @@ class MiniViT(nn.Module):
         num_heads: int = 4,
         mlp_dim: int = 1024,
         regressor_dim: int = 256,
+        dropout: float = 0.1,
         max_tokens: int = 500,
         kind: str = 'full',
     ) -> None:
@@ -49,7 +52,7 @@ class MiniViT(nn.Module):
         self.patch_embedding = nn.Conv2d(in_channels, embedding_dim, patch_size, stride=patch_size)
         self.positional_encodings = nn.Parameter(torch.rand(max_tokens, embedding_dim))
         layer = nn.TransformerEncoderLayer(
-            embedding_dim, num_heads, dim_feedforward=mlp_dim, dropout=0.1, batch_first=True
+            embedding_dim, num_heads, dim_feedforward=mlp_dim, dropout=dropout, batch_first=True
         )
         self.transformer = nn.TransformerEncoder(layer, num_layers, enable_nested_tensor=False)
         self.range_features = convolution(in_channels, embedding_dim, kind)

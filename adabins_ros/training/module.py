@@ -40,7 +40,9 @@ class DepthTraining(pl.LightningModule):
 
     def __init__(self, network: AdaBins, config: TrainingConfig) -> None:
         super().__init__()
-        self.network, self.config = network, config
+        # Channels last: a step of the lite network takes two thirds of the time on a CPU.
+        self.network = network.to(memory_format=torch.channels_last)
+        self.config = config
         low, high = network.config.min_depth, network.config.max_depth
         loss = config.loss
         self.silog = SILog(low, high, lambda_=loss.silog_lambda, alpha=loss.silog_alpha)
@@ -55,7 +57,9 @@ class DepthTraining(pl.LightningModule):
 
     def forward(self, image: torch.Tensor) -> DepthDistribution:
         """Estimate depth; as AdaBins."""
-        output: DepthDistribution = self.network(image)
+        output: DepthDistribution = self.network(
+            image.contiguous(memory_format=torch.channels_last)
+        )
         return output
 
     def train(self, mode: bool = True) -> DepthTraining:
@@ -88,7 +92,7 @@ class DepthTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Compute the loss of a batch."""
-        output: DepthDistribution = self.network(batch['image'])
+        output: DepthDistribution = self(batch['image'])
         losses = self.losses(output, batch['depth'])
         size = len(batch['image'])
         for name, value in losses.items():
@@ -116,7 +120,7 @@ class DepthTraining(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
         """Add a batch to the errors, in true metres; return the prediction by its fields."""
-        output: DepthDistribution = self.network(batch['image'])
+        output: DepthDistribution = self(batch['image'])
         truth = batch['depth'].float()
         scale = batch['focal_scale'].float().view(-1, 1, 1, 1)
         self.errors.update(resize_like(output.depth, truth) / scale, truth / scale)

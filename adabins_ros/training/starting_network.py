@@ -94,8 +94,8 @@ def _keep_what_fits(network: AdaBins, loaded: AdaBins, *, but_encoder: bool) -> 
 
 
 def _fill_encoder(network: AdaBins, file: Path) -> None:
-    tensors = _read(file)
     state = network.encoder.backbone.state_dict()
+    tensors = _renamed(_read(file), state)
     missing = [
         name
         for name, tensor in state.items()
@@ -111,6 +111,21 @@ def _fill_encoder(network: AdaBins, file: Path) -> None:
     head = {name: tensors.get(f'conv_head.{name}') for name in network.encoder.head.state_dict()}
     if head and None not in head.values():
         network.encoder.head.load_state_dict(head)
+
+
+def _renamed(
+    tensors: dict[str, torch.Tensor], state: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """
+    Name tensors of another library as timm does, if all their shapes are timm's in this order.
+
+    What is left over at the end belongs to the head and the classifier, which the encoder lacks.
+    """
+    if set(state) & set(tensors) or len(tensors) < len(state):
+        return tensors
+    in_order = dict(zip(state, tensors.values(), strict=False))
+    fits = all(in_order[name].shape == tensor.shape for name, tensor in state.items())
+    return in_order if fits else tensors
 
 
 def _read(file: Path) -> dict[str, torch.Tensor]:
