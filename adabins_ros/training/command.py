@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from adabins_ros.model import AdaBins
     from adabins_ros.training.config import TrainingConfig
     from adabins_ros.training.fit import TrainingResult
+    from adabins_ros.training.run_directory import RunDirectory
     from adabins_ros.training.training_data import TrainingData
 
 _SETTING = re.compile(r'[A-Za-z_][\w.]*=')
@@ -34,8 +35,15 @@ def train(
     ] = None,
     bags: Annotated[
         list[str] | None,
-        typer.Option(help='Recordings to train on; more may follow: --bags run1 run2.mcap'),
+        typer.Option(
+            help='Recordings with colour and depth or a lidar: ROS 1 .bag, rosbag2 folder, .mcap, '
+            '.db3. More may follow: --bags run1 run2.mcap'
+        ),
     ] = None,
+    salvage: Annotated[
+        bool,
+        typer.Option('--salvage', help='Use what can still be read of damaged recordings.'),
+    ] = False,
     output: Annotated[
         Path, typer.Option(help='New folder for best.safetensors and all else of the run.')
     ] = Path('training_run'),
@@ -69,6 +77,8 @@ def train(
         overrides.append(f'data.bags={json.dumps([_from_anywhere(bag) for bag in recordings])}')
     if model is not None:
         overrides.append(f'network.model={json.dumps(_from_anywhere(model))}')
+    if salvage:
+        overrides.append('data.salvage=true')
     if max_minutes is not None:
         overrides.append(f'trainer.max_minutes={max_minutes}')
     if dry_run:
@@ -107,21 +117,22 @@ def main(arguments: Sequence[str] | None = None, prog_name: str = 'training') ->
 
 def _begin(output: Path, file: Path | None, overrides: Sequence[str]) -> TrainingResult:
     from adabins_ros.training.config_loading import load_config
-    from adabins_ros.training.fit import begin_run, fit, is_first_process
+    from adabins_ros.training.fit import begin_run, is_first_process
     from adabins_ros.training.run_directory import RunDirectory
+    from adabins_ros.training.training_data import check_usable
 
     config = load_config(file, overrides)
     if is_first_process():
         RunDirectory.check_new(output)
     network, data = _network_and_data(config)
+    check_usable(data)
     # Last, so that a mistake leaves no folder.
     run = begin_run(output, config, data.split)
-    return fit(run, config, network, data, _source(config))
+    return _fit(run, config, network, data)
 
 
 def _resume(output: Path, overrides: Sequence[str]) -> TrainingResult:
     from adabins_ros.training.config_loading import load_config, setting
-    from adabins_ros.training.fit import fit
     from adabins_ros.training.run_directory import RunDirectory, RunError
 
     run = RunDirectory.reopen(output)
@@ -136,7 +147,23 @@ def _resume(output: Path, overrides: Sequence[str]) -> TrainingResult:
             )
     network, data = _network_and_data(config)
     run.check_split(data.split)
-    return fit(run, config, network, data, _source(config))
+    return _fit(run, config, network, data)
+
+
+def _fit(
+    run: RunDirectory, config: TrainingConfig, network: AdaBins, data: TrainingData
+) -> TrainingResult:
+    """Train, with what is trained on told before and what of it was unusable after."""
+    from adabins_ros.training.fit import fit, is_first_process
+    from adabins_ros.training.run_report import note_unusable, print_data, UnusableFrames
+
+    if is_first_process():
+        print_data(data)
+    result = fit(run, config, network, data, _source(config), [UnusableFrames(data)])
+    if is_first_process():
+        for line in note_unusable(data, run):
+            typer.echo(line)
+    return result
 
 
 def _network_and_data(config: TrainingConfig) -> tuple[AdaBins, TrainingData]:

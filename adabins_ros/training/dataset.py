@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 import torch
 from torch.utils.data import Dataset
 
-# Neighbours that are tried in place of a frame that can't be used.
-_MOST_REPLACEMENTS = 20
 # What damaged bytes raise in the decoders.
 _UNUSABLE = (ValueError, OSError, EOFError, cv2.error)
 
@@ -53,6 +51,8 @@ class RgbdDataset(Dataset[dict[str, Any]]):
     ----------
     epoch : int
         Chooses the augmentation's changes; whoever draws the frames sets it.
+    unusable_marks : (N,) uint8 tensor
+        1 for the frames that were found unusable; shared with worker processes.
 
     """
 
@@ -75,8 +75,8 @@ class RgbdDataset(Dataset[dict[str, Any]]):
         self.training_focal_length_px = training_focal_length_px
         self._factor = (1 / (255 * np.asarray(std))).astype(np.float32)[:, None, None]
         self._bias = (-np.asarray(mean) / np.asarray(std)).astype(np.float32)[:, None, None]
-        # Shared with worker processes, which note here what they found damaged.
-        self._unusable = torch.zeros(max(len(self.indices), 1), dtype=torch.uint8).share_memory_()
+        marks = torch.zeros(max(len(self.indices), 1), dtype=torch.uint8)
+        self.unusable_marks = marks.share_memory_()
         self.epoch = 0
         self._process = os.getpid()
 
@@ -97,7 +97,7 @@ class RgbdDataset(Dataset[dict[str, Any]]):
         Raises
         ------
         RecordingError
-            Neither the frame nor any of its neighbours can be used.
+            No frame at all can be used.
 
         """
         if self._process != os.getpid():
@@ -117,6 +117,10 @@ class RgbdDataset(Dataset[dict[str, Any]]):
             'index': index,
         }
 
+    def set_epoch(self, epoch: int) -> None:
+        """Let the augmentation make the changes of this epoch."""
+        self.epoch = epoch
+
     def sample(self, index: int) -> RgbdSample:
         """Return a frame as it was recorded; raises what its source raises."""
         source, frame = self.indices[index].tolist()
@@ -130,7 +134,7 @@ class RgbdDataset(Dataset[dict[str, Any]]):
     def unusable_frames(self) -> list[str]:
         """Return the frames that were replaced so far, in any worker, with the reasons."""
         found = []
-        for index in torch.nonzero(self._unusable).flatten().tolist():
+        for index in torch.nonzero(self.unusable_marks).flatten().tolist():
             try:
                 self.sample(index)
                 found.append(f'{self.name(index)}: was unusable once')
@@ -142,19 +146,23 @@ class RgbdDataset(Dataset[dict[str, Any]]):
         reason: Exception | None = None
         for candidate in self._neighbours(index):
             try:
-                if not self._unusable[candidate]:
+                if not self.unusable_marks[candidate]:
                     return self.sample(candidate)
             except _UNUSABLE as error:
-                self._unusable[candidate] = 1
+                self.unusable_marks[candidate] = 1
                 reason = reason or error
-        why = f': {reason}' if reason else ''
+        if reason is None:  # all were found unusable earlier
+            try:
+                return self.sample(index)
+            except _UNUSABLE as error:
+                reason = error
         raise RecordingError(
-            f'{self.name(index)} and all its neighbours are unusable{why}'
+            f'none of the {len(self)} frames can be used; {self.name(index)}: {reason}'
         ) from reason
 
     def _neighbours(self, index: int) -> Iterator[int]:
         yield index
-        for step in range(1, _MOST_REPLACEMENTS // 2 + 1):
+        for step in range(1, len(self)):
             for candidate in (index + step, index - step):
                 if 0 <= candidate < len(self):
                     yield candidate

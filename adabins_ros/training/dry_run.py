@@ -9,11 +9,12 @@ import os
 from pathlib import Path
 
 from adabins_ros.bags import RecordingError
-from adabins_ros.datasets.samples import FrameSource, RgbdSample, SourceReport
+from adabins_ros.datasets.samples import FrameSource, RgbdSample
 from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.messages import MessageError
 from adabins_ros.messages.still_pictures import encode_picture
 from adabins_ros.training.dataset import RgbdDataset
+from adabins_ros.training.run_report import describe_source, describe_split
 from adabins_ros.training.training_data import TrainingData
 import cv2
 import numpy as np
@@ -85,12 +86,6 @@ def look_at(source: FrameSource, frames: int = _LOOKED_AT) -> SourceStatistics:
     return SourceStatistics(sorted(sizes), sorted(focal_lengths), share, percentiles, unusable)
 
 
-def describe_source(report: SourceReport) -> list[str]:
-    """Return what was chosen in a source and what is worth knowing of it, line by line."""
-    texts = (report.topics or f'{report.frames} frames ({report.kind})', *report.remarks)
-    return [f'{report.name}: {text}' for text in texts]
-
-
 def print_dry_run(data: TrainingData, console: Console | None = None) -> None:
     """Print what was found: sources, topics, sizes, depth, stamps, and the split."""
     console = console or Console()
@@ -118,10 +113,7 @@ def print_dry_run(data: TrainingData, console: Console | None = None) -> None:
     )
     for note in notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f'{len(data.train)} frames to train on, {len(data.validation)} to validate on, at '
-        f'{data.train.size[1]}x{data.train.size[0]}'
-    )
+    console.print(describe_split(data), highlight=False, soft_wrap=True)
 
 
 def save_pairs_picture(data: TrainingData, path: str | os.PathLike[str]) -> Path:

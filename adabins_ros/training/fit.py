@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import logging
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 import warnings
 
+from adabins_ros.bags import RecordingError
 from adabins_ros.model import AdaBins
 from adabins_ros.training.best_weights import BestWeights, LARGER_IS_BETTER
 from adabins_ros.training.checkpoints import (
@@ -34,6 +36,9 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.loggers import TensorBoardLogger
 from timm.layers import convert_sync_batchnorm
 import torch
+
+
+_IN_TRACE = f'{RecordingError.__name__}: '
 
 
 class Data(Protocol):
@@ -90,7 +95,12 @@ def is_first_process() -> bool:
 
 
 def fit(
-    run: RunDirectory, config: TrainingConfig, network: AdaBins, data: Data, source: str
+    run: RunDirectory,
+    config: TrainingConfig,
+    network: AdaBins,
+    data: Data,
+    source: str,
+    more_callbacks: Sequence[Callback] = (),
 ) -> TrainingResult:
     """
     Train until the configuration says that it is enough, or the user.
@@ -110,11 +120,15 @@ def fit(
         What is trained and validated on.
     source : str
         Names the data in the provenance of the weights.
+    more_callbacks : sequence of Callback
+        Beside those of every run.
 
     Raises
     ------
     RunError
         If there is nothing to train on.
+    RecordingError
+        No frame can be used.
 
     """
     if len(data.train) == 0:
@@ -139,17 +153,16 @@ def fit(
             )
         except Interrupted:
             ending = 'interrupted'
+        except RecordingError as error:
+            # In that of a loader's process torch has put the trace in front of the text.
+            raise RecordingError(str(error).rpartition(_IN_TRACE)[2].strip()) from None
         if checkpoints.out_of_time:
             ending = 'out of time'
     return TrainingResult(run, trainer.global_step, ending, run.best_metrics())
 
 
 def _trainer(
-    run: RunDirectory,
-    config: TrainingConfig,
-    loaders: RunData,
-    checkpoints: RunCheckpoints,
-    source: str,
+    run: RunDirectory, config: TrainingConfig, loaders: RunData, callbacks: list[Callback]
 ) -> pl.Trainer:
     settings = config.trainer
     return pl.Trainer(
@@ -170,7 +183,7 @@ def _trainer(
         enable_model_summary=False,
         enable_progress_bar=settings.progress,
         logger=TensorBoardLogger(run.path, name='tensorboard', version=''),
-        callbacks=_callbacks(run, config, loaders, checkpoints, source),
+        callbacks=callbacks,
         plugins=[WholeFileCheckpointIO()],
     )
 

@@ -35,6 +35,8 @@ class RunDirectory:
         Resolved configuration; what is trained and validated on; versions and git revision.
     metrics_file : Path
         One JSON object a line and validation.
+    unusable_file : Path
+        Frames that were replaced, with the reasons; only if there are any.
     last, best, best_metrics_file : Path
         Checkpoint to go on from; weights to use, and what they reached.
 
@@ -46,6 +48,7 @@ class RunDirectory:
         self.split_file = path / 'split.json'
         self.environment_file = path / 'environment.json'
         self.metrics_file = path / 'metrics.jsonl'
+        self.unusable_file = path / 'unusable.txt'
         self.last = path / 'last.ckpt'
         self.best = path / 'best.safetensors'
         self.best_metrics_file = path / 'best.json'

@@ -92,3 +92,10 @@ def build_data(config: TrainingConfig, network: AdaBinsConfig | None = None) -> 
         for frames, changes in ((split.training, augmentation), (split.validation, None))
     )
     return TrainingData(train, validation, [x.report for x in sources], split.description)
+
+
+def check_usable(data: TrainingData) -> None:
+    """Raise RecordingError if none of the frames to train on, or to validate on, can be used."""
+    for dataset in (data.train, data.validation):
+        if len(dataset):
+            dataset[0]

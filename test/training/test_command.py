@@ -80,6 +80,29 @@ def test_a_recording_becomes_a_file_that_predicts(
     assert 'data.batch_size is 2 in the run' in capsys.readouterr().err
 
 
+def test_a_run_tells_what_it_trains_on_and_what_was_unusable(
+    bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(bag.read_bytes())
+    picture = data.index(b'\x89PNG', len(data) // 4)
+    data[picture + 20 : picture + 60] = bytes(40)
+    broken = tmp_path / 'broken.mcap'
+    broken.write_bytes(data[: len(data) * 3 // 4])
+    output = tmp_path / 'run'
+    words = ['--bags', str(broken), '--model', str(model), '--output', str(output), *SETTINGS]
+    assert main(words) == 1
+    assert '--salvage' in capsys.readouterr().err
+    assert main([*words, '--salvage']) == 0
+    said = capsys.readouterr().out
+    assert '/camera/image_raw/compressed (CompressedImage, ' in said
+    assert 'broken at byte' in said
+    assert 'frames to train on, ' in said
+    assert '1 frame was unusable and replaced' in said
+    noted = (output / 'unusable.txt').read_text()
+    assert noted.startswith('broken@')
+    assert len(noted.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ('words', 'said'),
     [

@@ -15,6 +15,7 @@ from adabins_ros.training.augmentation import Augmentation
 from adabins_ros.training.config import AugmentationConfig
 from adabins_ros.training.dataset import RgbdDataset
 from adabins_ros.training.fitting import cut_out, largest_box
+from adabins_ros.training.sampling import EpochDataset
 import numpy as np
 import pytest
 import torch
@@ -122,6 +123,15 @@ def test_changes_depend_on_seed_epoch_and_frame_alone(record: Record, aligned: T
         assert not torch.equal(other[0]['image'], reference[0]['image'])
 
 
+def test_every_epoch_of_a_run_has_its_own_changes(record: Record, aligned: Truth) -> None:
+    source = BagSource(record(aligned))
+    frames = RgbdDataset([source], _all(source), (24, 32), Augmentation(AugmentationConfig()))
+    drawn = EpochDataset(frames)
+    seen = [drawn[epoch, 2]['image'] for epoch in (0, 1, 0)]
+    assert torch.equal(seen[0], seen[2])
+    assert not torch.equal(seen[0], seen[1])
+
+
 @pytest.mark.parametrize(
     'change', [{x: 1.0} for x in ('colour', 'blur', 'noise', 'jpeg', 'depth_dropout', 'flip')]
 )
@@ -170,7 +180,7 @@ def test_a_recording_without_any_usable_frame_ends_in_words(record: Record) -> N
         return [('/camera/depth/image_raw', IMAGE, depth, 'optical', START_NS + frame * STEP_NS)]
 
     source = BagSource(record(truth))
-    with pytest.raises(RecordingError, match=r'all its neighbours are unusable.*50 were given'):
+    with pytest.raises(RecordingError, match=r'none of the 8 frames can be used.*50 were given'):
         RgbdDataset([source], _all(source), (24, 32))[3]
 
 

@@ -60,7 +60,7 @@ def test_a_dry_run_tells_what_was_found(
         '7.0 .. 7.0',
         '100.0%',
         '2.00 4.00 4.00 4.00 4.00',
-        '12 frames to train on, 4 to validate on, at 32x24',
+        '12 frames to train on, 4 held out to validate on; at 32x24',
     ):
         assert words in text, words
     picture = save_pairs_picture(data, tmp_path / 'pairs.png')
