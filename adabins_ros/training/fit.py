@@ -139,7 +139,8 @@ def fit(
     module = DepthTraining(network, config)
     with InterruptRequest() as interrupt:
         checkpoints = RunCheckpoints(run.last, config.trainer, interrupt)
-        trainer = _trainer(run, config, loaders, checkpoints, source)
+        callbacks = _callbacks(run, config, loaders, checkpoints, source)
+        trainer = _trainer(run, config, loaders, [*more_callbacks, *callbacks])
         if trainer.world_size > 1 and trainer.strategy.root_device.type == 'cuda':
             # timm's own conversion: torch's loses the activation in timm's norms.
             module.network = convert_sync_batchnorm(module.network)
