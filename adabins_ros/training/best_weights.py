@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from adabins_ros.model import AdaBins, save_checkpoint
+from adabins_ros.provenance import git_revision
 from adabins_ros.training.ema import WeightAverage
-from adabins_ros.training.run_directory import git_revision, RunDirectory, write_json
+from adabins_ros.training.run_directory import RunDirectory, write_json
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 import torch
