@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Pixels = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class DepthErrors:
@@ -100,16 +102,39 @@ def depth_errors(
         )
     valid = (truth > min_depth) & (truth < max_depth)
     y = truth[valid].astype(np.float64)
-    if y.size == 0:
-        return DepthErrors()
-    p = np.nan_to_num(
-        prediction[valid].astype(np.float64), nan=min_depth, posinf=max_depth, neginf=min_depth
+    return pixel_errors(clipped(prediction[valid], min_depth, max_depth), y, min_depth, max_depth)
+
+
+def clipped(prediction: NDArray[Any], min_depth: float, max_depth: float) -> Pixels:
+    """Return predictions as they are compared: float64 inside the range, NaN as min_depth, m."""
+    return np.nan_to_num(
+        prediction.astype(np.float64), nan=min_depth, posinf=max_depth, neginf=min_depth
     ).clip(min_depth, max_depth)
 
+
+def median_scaled(p: Pixels, y: Pixels, min_depth: float, max_depth: float) -> Pixels:
+    """Return predictions (P,) times median(y) / median(p), clipped: the scale is then right."""
+    return (p * (np.median(y) / np.median(p))).clip(min_depth, max_depth)
+
+
+def pixel_errors(p: Pixels, y: Pixels, min_depth: float, max_depth: float) -> DepthErrors:
+    """
+    Compare the valid pixels of one image.
+
+    Parameters
+    ----------
+    p, y : (P,) float64
+        `clipped` predictions and true depths inside the range, m.
+    min_depth, max_depth : float
+        Range of the evaluation, m.
+
+    """
+    if y.size == 0:
+        return DepthErrors()
     ratio = np.maximum(y / p, p / y)
     difference = y - p
     log_difference = np.log(p) - np.log(y)
-    scaled = (p * (np.median(y) / np.median(p))).clip(min_depth, max_depth)
+    scaled = median_scaled(p, y, min_depth, max_depth)
     return DepthErrors(
         d1=float(np.mean(ratio < 1.25)),
         d2=float(np.mean(ratio < 1.25**2)),
