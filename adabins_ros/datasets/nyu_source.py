@@ -19,7 +19,7 @@ _STEP_NS = 1_000_000_000
 
 class NyuLabelledSource:
     """
-    Frames with the depth that the authors filled in.
+    Frames with the depth that the authors filled in, or as it was measured.
 
     Parameters
     ----------
@@ -27,6 +27,8 @@ class NyuLabelledSource:
         nyu_depth_v2_labeled.mat (HDF5, 2.8 GB); read frame by frame. Needs h5py.
     every : int
         Take every so many-th frame.
+    filled : bool
+        False: as measured, 0 where the sensor saw nothing; papers evaluate on this.
 
     Raises
     ------
@@ -35,8 +37,11 @@ class NyuLabelledSource:
 
     """
 
-    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], every: int = 1, *, filled: bool = True
+    ) -> None:
         self._path = Path(path)
+        self._depths = 'depths' if filled else 'rawDepths'
         self._file: Any = None
         self._process = os.getpid()
         try:
@@ -85,7 +90,7 @@ class NyuLabelledSource:
                     "authors' PNG files with data.nyu_list"
                 ) from None
             self._file = h5py.File(self._path, 'r')
-        return self._file['images'], self._file['depths']
+        return self._file['images'], self._file[self._depths]
 
     def _close(self) -> None:
         self._file.close()

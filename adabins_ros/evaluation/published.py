@@ -64,8 +64,6 @@ def published(dataset: Dataset) -> dict[str, dict[str, Figures]]:
     return {}
 
 
-def _named(
-    rows: dict[str, tuple[float, ...]], names: tuple[str, ...]
-) -> dict[str, Figures]:
+def _named(rows: dict[str, tuple[float, ...]], names: tuple[str, ...]) -> dict[str, Figures]:
     # Shorter rows lack the last figures.
     return {row: dict(zip(names, values, strict=False)) for row, values in rows.items()}

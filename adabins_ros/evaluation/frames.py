@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which frames are evaluated: a data set, a part of it, or what a training run held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+from adabins_ros.datasets.config import Section, SourceConfig
+from adabins_ros.datasets.list_source import NYU, read_list
+from adabins_ros.datasets.nyu_source import NyuLabelledSource
+from adabins_ros.datasets.opening import open_sources
+from adabins_ros.datasets.samples import FrameSource, RgbdSample
+from adabins_ros.evaluation.protocols import Dataset
+from adabins_ros.settings import load_settings
+import numpy as np
+from numpy.typing import NDArray
+import yaml
+
+NYU_FILE = 'nyu_depth_v2_labeled.mat'
+_NYU_TEST_FRAMES = 654
+
+
+class EvaluationError(ValueError):
+    """An evaluation that can't be made; the text is for people."""
+
+
+class EvaluationSettings(Section):
+    """What KEY=VALUE words may set."""
+
+    data: SourceConfig = SourceConfig()
+
+
+@dataclass(frozen=True)
+class FrameChoice:
+    """
+    Which frames of each source.
+
+    Attributes
+    ----------
+    start, stop, every : int or None
+        As in a slice: start -50 are the last 50.
+    run : Path or None
+        A training run; only what it held out.
+
+    """
+
+    start: int | None = None
+    stop: int | None = None
+    every: int | None = None
+    run: Path | None = None
+
+    @property
+    def description(self) -> str:
+        """Say it in words."""
+        parts = [f'held out by {self.run}'] if self.run else []
+        if (self.start, self.stop, self.every) != (None, None, None):
+            start, stop = ('' if one is None else str(one) for one in (self.start, self.stop))
+            parts.append(f'frames [{start}:{stop}:{self.every or 1}] of each source')
+        return ', '.join(parts) or 'all frames'
+
+
+@dataclass(frozen=True)
+class Frames:
+    """
+    Frames of several sources.
+
+    Attributes
+    ----------
+    sources : list of FrameSource
+    indices : (N, 2) int64
+        Number of the source, number of its frame.
+
+    """
+
+    sources: list[FrameSource]
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, number: int) -> RgbdSample:
+        source, frame = self.indices[number].tolist()
+        return self.sources[source][frame]
+
+    def name(self, number: int) -> str:
+        """Return the name of a frame without reading it."""
+        source, frame = self.indices[number].tolist()
+        return self.sources[source].frame_name(frame)
+
+
+def open_frames(
+    dataset: Dataset,
+    paths: Sequence[Path],
+    *,
+    list_file: Path | None = None,
+    overrides: Sequence[str] = (),
+    choice: FrameChoice | None = None,
+) -> Frames:
+    """
+    Open what is to be evaluated.
+
+    Parameters
+    ----------
+    dataset : str
+        What the paths are: recordings, RGB-D folders, or the folder of a benchmark.
+    paths : sequence of Path
+        May be empty for a training run, which knows its data.
+    list_file : Path, optional
+        Lines COLOUR DEPTH FOCAL, as the authors share their splits; for nyu_depth_v2_labeled.mat
+        its splits.mat, or the numbers of frames, from 1, in a text file.
+    overrides : sequence of str
+        Settings of the data, 'data.image_topic=/camera/image_raw'.
+    choice : FrameChoice, optional
+        All frames if None.
+
+    Raises
+    ------
+    EvaluationError
+        Something is missing or contradicts itself, or no frame is left.
+    RecordingError
+        An input is unusable.
+    ConfigError
+        A setting is wrong.
+
+    """
+    choice = choice or FrameChoice()
+    values: dict[str, Any] = {'data': _data_of_run(choice.run) if choice.run else {}}
+    if paths:
+        # In place of what the run was trained on; how it was read still holds.
+        for name in ('bags', 'folders', 'nyu', 'nyu_list', 'kitti', 'kitti_list'):
+            values['data'].pop(name, None)
+    config = load_settings(EvaluationSettings, values, overrides).data
+    if paths:
+        sources, wanted = _open(dataset, list(paths), list_file, config)
+    elif choice.run:
+        sources, wanted = open_sources(config.model_copy(update={'cache': None})), None
+    else:
+        raise EvaluationError(
+            'no frames are given; give recordings with --bags, or a data set with --dataset and '
+            '--data'
+        )
+    chosen = [np.arange(len(source)) if wanted is None else wanted for source in sources]
+    if choice.run:
+        chosen = _held_out(choice.run, sources)
+    part = slice(choice.start, choice.stop, choice.every)
+    pairs = [
+        np.stack([np.full(len(frames), number), frames], -1)
+        for number, frames in enumerate(frames[part] for frames in chosen)
+    ]
+    indices = np.concatenate(pairs).astype(np.int64)
+    if not len(indices):
+        there = ', '.join(f'{source.report.name} has {len(source)}' for source in sources)
+        raise EvaluationError(f'no frame is left to evaluate ({choice.description}): {there}')
+    return Frames(sources, indices)
+
+
+def _open(
+    dataset: Dataset, paths: list[Path], list_file: Path | None, config: SourceConfig
+) -> tuple[list[FrameSource], NDArray[np.int64] | None]:
+    """Open the sources; and which frames a list of numbers names."""
+    changes: dict[str, Any] = {'cache': None}
+    if dataset in ('bags', 'folder'):
+        if list_file is not None:
+            raise EvaluationError('--list is for --dataset nyu and --dataset kitti')
+        changes['bags' if dataset == 'bags' else 'folders'] = tuple(paths)
+        return open_sources(config.model_copy(update=changes)), None
+    if len(paths) > 1:
+        raise EvaluationError(f'--dataset {dataset} takes one folder, not {len(paths)}')
+    (root,) = paths
+    if dataset == 'kitti':
+        if list_file is None:
+            raise EvaluationError(
+                'KITTI needs its list of frames, lines COLOUR DEPTH FOCAL such as the Eigen '
+                "split's test files: give it with --list"
+            )
+        changes.update(kitti=root, kitti_list=list_file)
+        return open_sources(config.model_copy(update=changes)), None
+    return _open_nyu(root, list_file, config.every)
+
+
+def _open_nyu(
+    root: Path, list_file: Path | None, every: int
+) -> tuple[list[FrameSource], NDArray[np.int64] | None]:
+    labelled = root / NYU_FILE if root.is_dir() else root
+    if root.is_dir() and not labelled.is_file():
+        if list_file is None:
+            raise EvaluationError(
+                f"{root} holds no {NYU_FILE}; for the authors' PNG files give their list with "
+                '--list'
+            )
+        # Training leaves the border out; the metrics are of whole images with the Eigen crop.
+        return [*read_list(root, list_file, replace(NYU, border=None), every)], None
+    source = NyuLabelledSource(labelled, every, filled=False)
+    if list_file is not None:
+        return [source], _numbers(list_file, len(source))
+    if len(source) > _NYU_TEST_FRAMES:
+        source.report.remarks.append(
+            f'all {len(source)} frames are evaluated; the published figures are of the '
+            f'{_NYU_TEST_FRAMES} test frames: give splits.mat with --list'
+        )
+    return [source], None
+
+
+def _numbers(file: Path, count: int) -> NDArray[np.int64]:
+    """Return the frames, from 0, that splits.mat or a text file names, from 1."""
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise EvaluationError(f'the list {file} can not be read: {error.strerror}') from None
+    if raw.startswith(b'MATLAB'):
+        try:
+            from scipy.io import loadmat
+        except ImportError:
+            raise EvaluationError(
+                f'{file} needs scipy to be read: pip install scipy; or give the numbers of its '
+                'testNdxs in a text file'
+            ) from None
+        numbers = np.asarray(loadmat(file)['testNdxs'], np.int64).ravel() - 1
+    else:
+        words = raw.decode('utf-8', errors='replace').split()
+        wrong = [word for word in words if not re.fullmatch(r'\d+', word)]
+        if wrong or not words:
+            found = f'{wrong[0][:40]!r}' if wrong else 'nothing'
+            raise EvaluationError(
+                f'the list {file} holds {found}; expected splits.mat, or numbers of frames from 1'
+            )
+        numbers = np.array([int(word) for word in words], np.int64) - 1
+    if numbers.min() < 0 or numbers.max() >= count:
+        raise EvaluationError(
+            f'the list {file} names frames {numbers.min() + 1}..{numbers.max() + 1}; there are '
+            f'1..{count}'
+        )
+    return numbers
+
+
+def _data_of_run(run: Path) -> dict[str, Any]:
+    """Return the settings of a training run that say how its data are read."""
+    file = run / 'config.yaml'
+    try:
+        data = yaml.safe_load(file.read_text(encoding='utf-8'))['data']
+        known = {name: data[name] for name in SourceConfig.model_fields if name in data}
+        known['bags'] = [*(data.get('bags') or []), *(data.get('validation_bags') or [])]
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise EvaluationError(
+            f'{run} is no training run: {file} can not be used ({error})'
+        ) from None
+    return known
+
+
+def _held_out(run: Path, sources: Sequence[FrameSource]) -> list[NDArray[np.int64]]:
+    """Return which frames of each source the run did not train on, nor near."""
+    file = run / 'split.json'
+    try:
+        described = json.loads(file.read_text(encoding='utf-8'))['sources']
+        ranges = {one['source']: one['validation'] for one in described}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvaluationError(f'the split {file} can not be used ({error})') from None
+    found = []
+    for source in sources:
+        name = source.report.name
+        # The recording may have been moved since.
+        same = [name] if name in ranges else _of_that_file_name(name, ranges)
+        if len(same) != 1:
+            raise EvaluationError(
+                f'{name} is not among the data of {run}, which are {", ".join(ranges)}'
+            )
+        parts = [np.arange(first, last + 1) for first, last in ranges[same[0]]]
+        frames = np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
+        if frames.size and frames[-1] >= len(source):
+            raise EvaluationError(
+                f'{name} has {len(source)} frames, but {run} held out frame {frames[-1]}: it is '
+                'not what the run read'
+            )
+        found.append(frames)
+    return found
+
+
+def _of_that_file_name(name: str, names: dict[str, Any]) -> list[str]:
+    return [one for one in names if Path(one).name == Path(name).name]
