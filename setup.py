@@ -21,7 +21,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['py.typed', 'samples/*', 'weights/*']},
+    package_data={PACKAGE: ['py.typed', 'evaluation/*.j2', 'samples/*', 'weights/*']},
     # Relative paths: below the install space for colcon, below the environment for pip.
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
@@ -33,6 +33,7 @@ setup(
         'console_scripts': [
             'adabins = adabins_ros.cli:main',
             'depth_node = adabins_ros.ros.depth_node:main',
+            'evaluate = adabins_ros.evaluation.command:main',
             'play_bag = adabins_ros.ros.play_bag:main',
             'training = adabins_ros.training.command:main',
         ],
@@ -51,6 +52,7 @@ setup(
         'rich',
         'safetensors',
         'rosbags>=0.10',
+        'Jinja2',
         'matplotlib',
         'Pillow',
         'PyYAML',

@@ -130,6 +130,14 @@ def train(context: typer.Context) -> None:
     raise typer.Exit(training(context.args, prog_name='adabins train'))
 
 
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def evaluate(context: typer.Context) -> None:
+    """Compare a model with true depth; see `adabins evaluate --help`."""
+    from adabins_ros.evaluation.command import main as evaluation
+
+    raise typer.Exit(evaluation(context.args, prog_name='adabins evaluate'))
+
+
 @app.command()
 def pack(
     folder: Annotated[

@@ -136,7 +136,9 @@ def evaluate(
     Parameters
     ----------
     predictor : Predictor
+        With its options, such as flip averaging.
     frames : Frames
+        What to predict.
     protocol : Protocol
         Which pixels and depths count.
     progress : callable

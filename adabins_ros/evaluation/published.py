@@ -52,15 +52,11 @@ def published(dataset: Dataset) -> dict[str, dict[str, Figures]]:
     """
     if dataset == 'nyu':
         return {
-            'Bhat et al. 2021, Table 2, NYU Depth v2': _named(_NYU_VARIANTS, _TABLE_2),
-            'Bhat et al. 2021, Table 3, NYU Depth v2': _named(_NYU_METHODS, _TABLE_3),
+            'AdaBins paper, Table 2': _named(_NYU_VARIANTS, _TABLE_2),
+            'AdaBins paper, Table 3': _named(_NYU_METHODS, _TABLE_3),
         }
     if dataset == 'kitti':
-        return {
-            'KITTI, Eigen split, as later papers report it': {
-                'AdaBins': {'d1': 0.964, 'abs_rel': 0.058, 'rms': 2.360}
-            }
-        }
+        return {'Later papers': {'AdaBins': {'d1': 0.964, 'abs_rel': 0.058, 'rms': 2.360}}}
     return {}
 
 

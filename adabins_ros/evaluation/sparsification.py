@@ -23,8 +23,8 @@ class SparsificationErrors:
     their standard deviation, and by an oracle in the order of their true errors. Each curve is
     the error of the remaining pixels over the share that was removed, normalised by the error of
     all pixels. AUSE is the area between the two: 0 if the standard deviation orders the pixels
-    as their errors do. Areas are over removed shares of 0 to 0.95 by the trapezoidal rule; curves and
-    areas are per image, averaged over images.
+    as their errors do. Areas are over removed shares of 0 to 0.95 by the trapezoidal rule;
+    curves and areas are per image, averaged over images.
 
     Attributes
     ----------

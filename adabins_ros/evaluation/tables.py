@@ -6,17 +6,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 import math
 
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
 Rows = Mapping[str, Mapping[str, float]]
-"""Name of a method or run -> figure by its name in DepthErrors."""
+"""Name of a method or run -> figure by its name in DepthErrors; `asdict` of one is a row."""
+Sections = Mapping[str, Rows]
+"""Heading -> rows; the rows without a heading ('') are ours."""
 
 FIGURES = {
     'd1': 'd1',
     'd2': 'd2',
     'd3': 'd3',
     'abs_rel': 'REL',
-    'sq_rel': 'sq rel [m]',
+    'sq_rel': 'SqREL [m]',
     'rms': 'RMS [m]',
     'rms_log': 'RMS log',
     'log10': 'log10',
@@ -24,35 +28,41 @@ FIGURES = {
 }
 """Heading of each figure, in the order of the papers."""
 
+_ROW_NAME_WIDTH = 14
 
-def errors_table(title: str, *sections: Rows, row_heading: str = '') -> Table:
+
+def errors_table(title: str, sections: Sections) -> Table:
     """
-    Return a table of errors for the terminal, with a line between the sections.
+    Return a table of errors for the terminal.
 
     Parameters
     ----------
     title : str
-    *sections : Rows
-        Such as our runs, then published ones; `dataclasses.asdict` of DepthErrors is a row.
-        Missing figures and NaN become '-'; figures that no row has get no column.
-    row_heading : str
+        Above the table.
+    sections : Sections
+        Such as our runs under '', then published ones. Missing figures and NaN become '-', and
+        figures that no row has get no column.
 
     """
-    table = Table(title=title, title_justify='left')
-    table.add_column(row_heading, overflow='fold')
-    columns = figures_of(*sections)
+    table = Table(title=Text(title), title_justify='left', box=box.SIMPLE_HEAD)
+    table.add_column('', min_width=_ROW_NAME_WIDTH)
+    columns = figures_of(sections)
     for name in columns:
-        table.add_column(FIGURES[name], justify='right')
-    for rows in sections:
+        table.add_column(FIGURES[name].replace(' ', '\n'), justify='right', no_wrap=True)
+    for heading, rows in sections.items():
+        if heading:
+            table.add_row(Text(heading, style='dim'))
         for row, figures in rows.items():
-            table.add_row(row, *(figure_text(name, figures.get(name)) for name in columns))
+            values = (figure_text(name, figures.get(name)) for name in columns)
+            table.add_row(Text(row, style='' if heading else 'bold'), *values)
         table.add_section()
     return table
 
 
-def figures_of(*sections: Rows) -> list[str]:
+def figures_of(sections: Sections) -> list[str]:
     """Return the names of the figures that any row has, in the order of the papers."""
-    present = {name for rows in sections for figures in rows.values() for name in figures}
+    rows = (figures for section in sections.values() for figures in section.values())
+    present = {name for figures in rows for name in figures}
     return [name for name in FIGURES if name in present]
 
 
