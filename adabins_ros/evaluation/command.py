@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, cast, TYPE_CHECKING
+from typing import Annotated, Any, TYPE_CHECKING
 
 from adabins_ros.command_line import run_command, SETTING
 from adabins_ros.evaluation.protocols import (
-    Crop,
     Dataset,
     DEFAULT_CROPS,
     DEPTH_RANGES_M,
@@ -142,7 +141,7 @@ def evaluate(
             f'--dataset {dataset.value} takes its frames from --data DIR'
             + (', not from --bags' if bags else '')
         )
-    kind: Dataset = cast(Dataset, dataset.value) if dataset else 'bags'
+    kind: Dataset = dataset.value if dataset else 'bags'
     choice = FrameChoice(start, stop, every, split)
     frames = open_frames(
         kind,
@@ -162,7 +161,7 @@ def evaluate(
     )
     protocol = Protocol(
         kind,
-        cast(Crop, crop.value) if crop else DEFAULT_CROPS[kind],
+        crop.value if crop else DEFAULT_CROPS[kind],
         *_depths(kind, predictor, min_depth, max_depth),
     )
     output.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from adabins_ros.evaluation.pictures import Prediction, value_range
 from adabins_ros.geometry.colors import (
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
+_Value = TypeVar('_Value', np.uint8, np.float32)
 
 LARGEST_WIDTH = 480
 # Relative errors at the ends of the scale: what d1 allows, twice.
@@ -107,13 +109,16 @@ def frame_panels(
     return panels
 
 
-def shrunk(image: NDArray[np.generic]) -> NDArray[np.generic]:
+def shrunk(image: NDArray[_Value]) -> NDArray[_Value]:
     """Return an image, (H, W) or (H, W, 3), at LARGEST_WIDTH if it is wider."""
     height, width = image.shape[:2]
     if width <= LARGEST_WIDTH:
         return image
     size = (LARGEST_WIDTH, max(1, round(height * LARGEST_WIDTH / width)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), image.dtype)
+    resized: NDArray[_Value] = np.asarray(
+        cv2.resize(image, size, interpolation=cv2.INTER_AREA), image.dtype
+    )
+    return resized
 
 
 def _visible(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 import json
 from pathlib import Path
 import re
@@ -59,8 +60,9 @@ class FrameChoice:
         """Say it in words."""
         parts = [f'held out by {self.run}'] if self.run else []
         if (self.start, self.stop, self.every) != (None, None, None):
-            start, stop = ('' if one is None else str(one) for one in (self.start, self.stop))
-            parts.append(f'frames [{start}:{stop}:{self.every or 1}] of each source')
+            ends = ['' if end is None else str(end) for end in (self.start, self.stop)]
+            steps = [] if self.every is None else [str(self.every)]
+            parts.append(f'frames [{":".join(ends + steps)}] of each source')
         return ', '.join(parts) or 'all frames'
 
 
@@ -214,7 +216,7 @@ def _numbers(file: Path, count: int) -> NDArray[np.int64]:
         raise EvaluationError(f'the list {file} can not be read: {error.strerror}') from None
     if raw.startswith(b'MATLAB'):
         try:
-            from scipy.io import loadmat
+            loadmat = import_module('scipy.io').loadmat
         except ImportError:
             raise EvaluationError(
                 f'{file} needs scipy to be read: pip install scipy; or give the numbers of its '

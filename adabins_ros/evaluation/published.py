@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from adabins_ros.evaluation.protocols import Dataset
 
 Figures = dict[str, float]
@@ -60,6 +62,6 @@ def published(dataset: Dataset) -> dict[str, dict[str, Figures]]:
     return {}
 
 
-def _named(rows: dict[str, tuple[float, ...]], names: tuple[str, ...]) -> dict[str, Figures]:
+def _named(rows: Mapping[str, tuple[float, ...]], names: tuple[str, ...]) -> dict[str, Figures]:
     # Shorter rows lack the last figures.
     return {row: dict(zip(names, values, strict=False)) for row, values in rows.items()}

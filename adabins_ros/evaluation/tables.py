@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import math
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -28,7 +29,7 @@ FIGURES = {
 }
 """Heading of each figure, in the order of the papers."""
 
-_ROW_NAME_WIDTH = 14
+_ROW_NAME_WIDTH = 13
 
 
 def errors_table(title: str, sections: Sections) -> Table:
@@ -44,11 +45,17 @@ def errors_table(title: str, sections: Sections) -> Table:
         figures that no row has get no column.
 
     """
-    table = Table(title=Text(title), title_justify='left', box=box.SIMPLE_HEAD)
+    table = Table(
+        title=escape(title),
+        title_justify='left',
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column('', min_width=_ROW_NAME_WIDTH)
     columns = figures_of(sections)
     for name in columns:
-        table.add_column(FIGURES[name].replace(' ', '\n'), justify='right', no_wrap=True)
+        table.add_column(escape(FIGURES[name].replace(' ', '\n')), justify='right', no_wrap=True)
     for heading, rows in sections.items():
         if heading:
             table.add_row(Text(heading, style='dim'))
