@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `evaluate`, from a recording to files that stand alone."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from html.parser import HTMLParser
+import json
+import subprocess
+import sys
+
+from adabins_ros import DepthPredictor
+from adabins_ros.bags import pack_folder
+from adabins_ros.evaluation.command import main
+from adabins_ros.evaluation.errors import average, depth_errors
+from adabins_ros.evaluation.frames import open_frames
+import numpy as np
+import pytest
+
+from .conftest import write_frame
+
+
+class References(HTMLParser):
+    """What a page loads, and what it runs."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.loaded += [value for name, value in attributes if name in ('src', 'href')]
+
+
+def test_a_recording_becomes_a_report(walls, tiny_model, tmp_path, capsys):
+    bag, model, output = tmp_path / 'walls.mcap', tiny_model(), tmp_path / 'report'
+    pack_folder(walls(), bag)
+    words = ['--model', str(model), '--bags', str(bag), '--output', str(output), '--device', 'cpu']
+    assert main([*words, '--start', '-4', '--ros-args', '-r', '__node:=evaluate']) == 0
+    said = capsys.readouterr().out
+    for text in ('RMS', 'median-scaled', '4 frames evaluated', 'AUSE', 'report.html'):
+        assert text in said, text
+
+    values = json.loads((output / 'metrics.json').read_text())
+    predictor = DepthPredictor.from_pretrained(model, device='cpu')
+    frames = open_frames('bags', [bag])
+    expected = average(
+        depth_errors(predictor.predict(frames[i].image, 80.0).depth, frames[i].depth, 0.2, 6.0)
+        for i in range(2, 6)
+    )
+    assert values['errors']['abs_rel'] == pytest.approx(expected.abs_rel, rel=1e-6)
+    assert values['errors']['silog'] == pytest.approx(expected.silog, rel=1e-6)
+    assert values['errors_median_scaled']['d1'] == pytest.approx(expected.d1_scaled, rel=1e-6)
+    assert values['model']['sha256'] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert values['protocol'] == {
+        'dataset': 'bags',
+        'crop': 'none',
+        'min_depth': 0.2,
+        'max_depth': 6.0,
+    }
+    assert values['data']['sources'][0]['evaluated_frames'] == 4
+    assert 0 <= values['calibration']['within_one_std'] <= 1
+    assert 'ause_rms' in values['sparsification']
+    assert values['environment']['versions']['torch']
+
+    with (output / 'frames.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    mean = np.mean([float(row['abs_rel']) for row in rows])
+    assert mean == pytest.approx(expected.abs_rel, rel=1e-4)
+
+    text = (output / 'report.html').read_text()
+    page = References(text)
+    assert page.loaded
+    assert all(reference.startswith('data:image/') for reference in page.loaded)
+    assert not {'script', 'link', 'iframe'} & set(page.tags)
+    assert 'http' not in text
+    # Four plots; colour, truth, prediction, error and std of three frames.
+    assert page.tags.count('img') == 4 + 3 * 5
+
+    before = {path: path.read_bytes() for path in output.iterdir()}
+    assert main(words) == 1
+    assert 'not empty' in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in output.iterdir()}
+
+
+def test_a_network_without_a_std_says_what_is_left_out(walls, tiny_model, tmp_path, capsys):
+    model = tiny_model(bin_strategy='regression')
+    output = tmp_path / 'report'
+    words = ['--dataset', 'folder', '--data', str(walls(frames=1)), '--output', str(output)]
+    assert main([*words, '--model', str(model), '--flip-average']) == 0
+    assert 'no standard deviation' in capsys.readouterr().out
+    values = json.loads((output / 'metrics.json').read_text())
+    assert values['calibration'] is values['sparsification'] is None
+    assert values['model']['flip_average'] is True
+    text = (output / 'report.html').read_text()
+    assert 'Left out: the network gives no standard deviation' in text
+    assert References(text).tags.count('img') == 2 + 4
+
+
+def test_nyu_is_printed_beside_the_tables_of_the_paper(tiny_model, tmp_path, capsys):
+    data, output = tmp_path / 'nyu', tmp_path / 'report'
+    write_frame(data / 'rgb_1.png', data / 'depth_1.png', np.full((480, 640), 3.0), 1000)
+    listed = data / 'list.txt'
+    listed.write_text('rgb_1.png depth_1.png 518.8579')
+    words = ['--dataset', 'nyu', '--data', str(data), '--list', str(listed)]
+    assert main([*words, '--model', str(tiny_model()), '--output', str(output)]) == 0
+    said = ' '.join(capsys.readouterr().out.split())
+    for row in (
+        'Table 2',
+        '0.893 0.981 0.995 0.109 - 0.381',
+        'Table 3',
+        'BTS 0.885 0.978 0.994 0.110 - 0.392 - 0.047',
+    ):
+        assert row in said, row
+    protocol = json.loads((output / 'metrics.json').read_text())['protocol']
+    assert protocol == {'dataset': 'nyu', 'crop': 'eigen', 'min_depth': 1e-3, 'max_depth': 10.0}
+    assert 'AdaBins paper, Table 3' in (output / 'report.html').read_text()
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['--bags', 'nothing.bag'], 'nothing.bag does not exist'),
+        ([], 'no frames are given'),
+        (['--dataset', 'nyu'], '--data DIR'),
+        (['--data', 'here'], '--data needs --dataset'),
+        (['--dataset', 'folder', '--data', 'WALLS', '--model', 'adabins-huge'], 'adabins-huge'),
+        (
+            ['--dataset', 'folder', '--data', 'WALLS', '--min-depth', '9', '--max-depth', '2'],
+            '9 to',
+        ),
+        (
+            ['--dataset', 'folder', '--data', 'WALLS', 'data.topic=/a'],
+            'data.topic is not a setting',
+        ),
+        (['--split', 'nowhere'], 'nowhere is no training run'),
+    ],
+)
+def test_mistakes_are_told_in_one_sentence_and_leave_no_folder(
+    words, said, walls, tmp_path, capsys
+):
+    words = [str(walls(frames=1)) if word == 'WALLS' else word for word in words]
+    assert main([*words, '--output', str(tmp_path / 'report')]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.startswith('adabins evaluate: ')
+    assert not (tmp_path / 'report').exists()
+
+
+def test_data_without_truth_in_range_leave_nothing_to_evaluate(
+    walls, tiny_model, tmp_path, capsys
+):
+    words = ['--dataset', 'folder', '--data', str(walls(frames=2)), '--model', str(tiny_model())]
+    far = ['--min-depth', '7', '--max-depth', '9', '--output', str(tmp_path / 'report')]
+    assert main([*words, *far]) == 1
+    assert 'none of the 2 frames can be evaluated: no true depth' in capsys.readouterr().err
+    assert not list((tmp_path / 'report').iterdir())
+
+
+def test_help_comes_without_loading_torch(ros_environment):
+    code = (
+        'import sys\n'
+        'from adabins_ros.evaluation.command import main\n'
+        "assert main(['--help']) == 0\n"
+        "assert not {'torch', 'matplotlib', 'rosbags'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=ros_environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for option in ('--bags', '--dataset', '--crop', '--split', '--output'):
+        assert option in done.stdout
