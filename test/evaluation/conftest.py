@@ -54,6 +54,18 @@ def write_frame(colour: Path, depth: Path, metres: NDArray[np.float64], units: f
 
 
 @pytest.fixture
+def colour_reader() -> type[ColourReader]:
+    """Return the predictor that needs no network."""
+    return ColourReader
+
+
+@pytest.fixture
+def frame_writer() -> Callable[..., None]:
+    """Return the function that writes a frame."""
+    return write_frame
+
+
+@pytest.fixture
 def walls(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes an RGB-D folder of slanted walls that come nearer."""
 

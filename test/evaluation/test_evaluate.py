@@ -11,14 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
-from .conftest import ColourReader
-
 PROTOCOL = Protocol('folder', 'none', 0.1, 10.0)
 
 
-def test_figures_are_per_image_and_averaged(walls):
+def test_figures_are_per_image_and_averaged(walls, colour_reader):
     frames = open_frames('folder', [walls()])
-    reader = ColourReader(1.1, 0.5, 1.0)
+    reader = colour_reader(1.1, 0.5, 1.0)
     found = evaluate(reader, frames, PROTOCOL)
     expected = [
         depth_errors(factor * frames[number].depth, frames[number].depth, 0.1, 10.0)
@@ -36,17 +34,17 @@ def test_figures_are_per_image_and_averaged(walls):
     assert names['median'] in ('walls/000', 'walls/003')
 
 
-def test_each_frame_is_predicted_with_its_focal_length(walls):
-    reader = ColourReader()
+def test_each_frame_is_predicted_with_its_focal_length(walls, colour_reader):
+    reader = colour_reader()
     evaluate(reader, open_frames('folder', [walls(frames=2)]), PROTOCOL)
     assert reader.seen == [((64, 96, 3), 80.0)] * 2
 
 
-def test_frames_that_are_broken_or_without_truth_are_named_and_left_out(walls):
+def test_frames_that_are_broken_or_without_truth_are_named_and_left_out(walls, colour_reader):
     folder = walls()
     cv2.imwrite(str(folder / 'depth' / '002.png'), np.zeros((64, 96), np.uint16))
     (folder / 'rgb' / '004.png').write_bytes(b'no picture')
-    found = evaluate(ColourReader(), open_frames('folder', [folder]), PROTOCOL)
+    found = evaluate(colour_reader(), open_frames('folder', [folder]), PROTOCOL)
     assert [frame.name[-3:] for frame in found.frames] == ['000', '001', '003', '005']
     assert found.without_truth == ['walls/002']
     (text,) = found.unusable
@@ -54,17 +52,17 @@ def test_frames_that_are_broken_or_without_truth_are_named_and_left_out(walls):
     assert '004.png' in text
 
 
-def test_only_pixels_inside_the_crop_count(walls):
+def test_only_pixels_inside_the_crop_count(walls, colour_reader):
     frames = open_frames('folder', [walls(frames=1)])
     cropped = Protocol('folder', 'garg', 0.1, 10.0)
-    (frame,) = evaluate(ColourReader(), frames, cropped).frames
+    (frame,) = evaluate(colour_reader(), frames, cropped).frames
     rows, columns = cropped.window(64, 96)
     assert frame.errors.pixels == (rows.stop - rows.start) * (columns.stop - columns.start)
 
 
-def test_the_std_of_one_tenth_of_a_metre_is_compared_with_the_errors(walls):
+def test_the_std_of_one_tenth_of_a_metre_is_compared_with_the_errors(walls, colour_reader):
     frames = open_frames('folder', [walls(frames=1)])
-    found = evaluate(ColourReader(1.1, std=0.2), frames, PROTOCOL)
+    found = evaluate(colour_reader(1.1, std=0.2), frames, PROTOCOL)
     depth = frames[0].depth
     calibration = found.calibration.errors()
     assert calibration.within_one_std == pytest.approx(np.mean(0.1 * depth < 0.2), abs=0.02)
@@ -73,17 +71,17 @@ def test_the_std_of_one_tenth_of_a_metre_is_compared_with_the_errors(walls):
     assert found.sparsification.errors() is not None
 
 
-def test_without_a_std_there_are_errors_but_no_calibration(walls):
+def test_without_a_std_there_are_errors_but_no_calibration(walls, colour_reader):
     frames = open_frames('folder', [walls(frames=2)])
-    found = evaluate(ColourReader(std=float('nan')), frames, PROTOCOL)
+    found = evaluate(colour_reader(std=float('nan')), frames, PROTOCOL)
     assert found.errors.d1 == 1
     assert found.calibration.errors() is None
     assert found.sparsification.errors() is None
     assert np.isnan(found.frames[0].within_one_std)
 
 
-def test_the_errors_by_range_are_over_all_pixels(walls):
-    found = evaluate(ColourReader(1.2), open_frames('folder', [walls()]), PROTOCOL)
+def test_the_errors_by_range_are_over_all_pixels(walls, colour_reader):
+    found = evaluate(colour_reader(1.2), open_frames('folder', [walls()]), PROTOCOL)
     ranges = found.depth_ranges.errors()
     assert [one.low for one in ranges] == [1, 2, 3, 5]
     assert sum(one.pixels for one in ranges) == 6 * 64 * 96 == found.errors.pixels

@@ -18,8 +18,6 @@ from adabins_ros.evaluation.frames import open_frames
 import numpy as np
 import pytest
 
-from .conftest import write_frame
-
 
 class References(HTMLParser):
     """What a page loads, and what it runs."""
@@ -101,9 +99,9 @@ def test_a_network_without_a_std_says_what_is_left_out(walls, tiny_model, tmp_pa
     assert References(text).tags.count('img') == 2 + 4
 
 
-def test_nyu_is_printed_beside_the_tables_of_the_paper(tiny_model, tmp_path, capsys):
+def test_nyu_is_printed_beside_the_tables_of_the_paper(tiny_model, frame_writer, tmp_path, capsys):
     data, output = tmp_path / 'nyu', tmp_path / 'report'
-    write_frame(data / 'rgb_1.png', data / 'depth_1.png', np.full((480, 640), 3.0), 1000)
+    frame_writer(data / 'rgb_1.png', data / 'depth_1.png', np.full((480, 640), 3.0), 1000)
     listed = data / 'list.txt'
     listed.write_text('rgb_1.png depth_1.png 518.8579')
     words = ['--dataset', 'nyu', '--data', str(data), '--list', str(listed)]

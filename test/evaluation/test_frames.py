@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import json
 from pathlib import Path
 
@@ -15,8 +16,6 @@ from adabins_ros.training.config_loading import load_config, save_config
 from adabins_ros.training.training_data import build_data
 import numpy as np
 import pytest
-
-from .conftest import ColourReader, write_frame
 
 
 def _names(frames: Frames) -> list[str]:
@@ -48,7 +47,9 @@ def test_a_recording_is_read_by_the_settings_of_its_data(walls, tmp_path):
         open_frames('bags', [bag], overrides=['data.imagetopic=/camera'])
 
 
-def _list(folder: Path, size: tuple[int, int], units: float) -> Path:
+def _list(
+    write_frame: Callable[..., None], folder: Path, size: tuple[int, int], units: float
+) -> Path:
     """Write two frames as the authors' lists name them; the right half is far away."""
     lines = []
     for number in (1, 2):
@@ -64,10 +65,10 @@ def _list(folder: Path, size: tuple[int, int], units: float) -> Path:
     return file
 
 
-def test_nyu_is_seen_whole_and_counted_in_the_eigen_crop(tmp_path):
-    file = _list(tmp_path, (480, 640), 1000)
+def test_nyu_is_seen_whole_and_counted_in_the_eigen_crop(tmp_path, frame_writer, colour_reader):
+    file = _list(frame_writer, tmp_path, (480, 640), 1000)
     frames = open_frames('nyu', [tmp_path], list_file=file)
-    reader = ColourReader()
+    reader = colour_reader()
     found = evaluate(reader, frames, Protocol('nyu', 'eigen', 1e-3, 10.0))
     assert reader.seen == [((480, 640, 3), 518.8579)] * 2
     assert [frame.errors.pixels for frame in found.frames] == [426 * 560] * 2
@@ -75,10 +76,10 @@ def test_nyu_is_seen_whole_and_counted_in_the_eigen_crop(tmp_path):
     assert 'have no depth' in frames.sources[0].report.remarks[0]
 
 
-def test_kitti_is_seen_and_counted_after_the_kb_crop(tmp_path):
-    file = _list(tmp_path, (375, 1242), 256)
+def test_kitti_is_seen_and_counted_after_the_kb_crop(tmp_path, frame_writer, colour_reader):
+    file = _list(frame_writer, tmp_path, (375, 1242), 256)
     frames = open_frames('kitti', [tmp_path], list_file=file)
-    reader = ColourReader()
+    reader = colour_reader()
     found = evaluate(reader, frames, Protocol('kitti', 'garg', 1e-3, 80.0))
     assert reader.seen[0][0] == (352, 1216, 3)
     assert found.frames[0].errors.pixels == (349 - 143) * (1172 - 43)
