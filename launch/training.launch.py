@@ -22,7 +22,10 @@ ARGUMENTS = {
         PathJoinSubstitution([FindPackageShare(PACKAGE), 'config', 'training.yaml']),
         'Settings, a YAML file',
     ),
-    'max_minutes': ('', 'Stop in good order after so long; empty: what config_file says'),
+    'max_minutes': (
+        '',
+        'End after so long, the rates coming down in time; empty: what config_file says',
+    ),
     'resume': ('false', 'Go on with the run in the output folder'),
     'dry_run': ('false', 'Only show what would be trained on'),
     'settings': ('', 'KEY=VALUE words with spaces between them: data.batch_size=4'),

@@ -96,13 +96,17 @@ class RunCheckpoints(Callback):
     ----------
     out_of_time : bool
         Whether `max_minutes` ended the run.
+    time_share : float
+        The part of `max_minutes` that the run has had, with all its continuations; 0 without.
 
     """
 
     def __init__(self, path: Path, config: TrainerConfig, interrupt: InterruptRequest) -> None:
         self.path, self.config, self.interrupt = path, config, interrupt
         self.out_of_time = False
+        self.time_share = 0.0
         self._started = monotonic()
+        self._seconds_before = 0.0
         self._step = 0
         self._epoch_is_whole = False
         # What a run that was killed while it saved has left.
@@ -110,8 +114,9 @@ class RunCheckpoints(Callback):
             left_over.unlink(missing_ok=True)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note where the run starts."""
+        """Note where and when the run starts."""
         self._step = trainer.global_step
+        self._started = monotonic()
 
     def on_train_batch_end(
         self,
@@ -128,7 +133,8 @@ class RunCheckpoints(Callback):
             return
         self._step = step
         at_end = self.config.max_steps is not None and step >= self.config.max_steps
-        interrupted, self.out_of_time = self._agree(trainer)
+        interrupted, self.time_share = self._agree(trainer)
+        self.out_of_time = self.time_share >= 1
         stops = at_end or interrupted or self.out_of_time
         if not self._epoch_is_whole and (stops or step % self.config.checkpoint_every == 0):
             trainer.save_checkpoint(self.path)
@@ -144,14 +150,26 @@ class RunCheckpoints(Callback):
         if self._agree(trainer)[0]:
             raise Interrupted
 
-    def _agree(self, trainer: pl.Trainer) -> tuple[bool, bool]:
-        """Tell whether any process was interrupted and whether the time is up for any."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds."""
+        return {'seconds': self._seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take what a checkpoint holds."""
+        self._seconds_before = state_dict['seconds']
+
+    @property
+    def _seconds(self) -> float:
+        return self._seconds_before + monotonic() - self._started
+
+    def _agree(self, trainer: pl.Trainer) -> tuple[bool, float]:
+        """Tell whether any process was interrupted, and the time's share on the slowest clock."""
         minutes = self.config.max_minutes
-        late = minutes is not None and monotonic() - self._started >= 60 * minutes
+        share = 0.0 if minutes is None else self._seconds / (60 * minutes)
         if trainer.world_size == 1:
-            return self.interrupt.requested, late
+            return self.interrupt.requested, share
         wishes = torch.tensor(
-            [float(self.interrupt.requested), float(late)], device=trainer.strategy.root_device
+            [float(self.interrupt.requested), share], device=trainer.strategy.root_device
         )
-        wishes = trainer.strategy.reduce(wishes, reduce_op='sum')
-        return bool(wishes[0] > 0), bool(wishes[1] > 0)
+        wishes = trainer.strategy.reduce(wishes, reduce_op='max')
+        return bool(wishes[0] > 0), float(wishes[1])

@@ -54,7 +54,7 @@ def train(
         Path | None, typer.Option(help='Settings, a YAML file as config/training.yaml.')
     ] = None,
     max_minutes: Annotated[
-        float | None, typer.Option(help='Stop in good order after so long; --resume goes on.')
+        float | None, typer.Option(help='End after so long; the learning rates come down in time.')
     ] = None,
     resume: Annotated[
         bool, typer.Option('--resume', help='Go on with the run in the output folder.')
@@ -125,7 +125,7 @@ def _begin(output: Path, file: Path | None, overrides: Sequence[str]) -> Trainin
     if is_first_process():
         RunDirectory.check_new(output)
     network, data = _network_and_data(config)
-    check_usable(data)
+    check_usable(data, network.config)
     # Last, so that a mistake leaves no folder.
     run = begin_run(output, config, data.split)
     return _fit(run, config, network, data)
@@ -177,13 +177,15 @@ def _network_and_data(config: TrainingConfig) -> tuple[AdaBins, TrainingData]:
 def _show(output: Path, file: Path | None, overrides: Sequence[str]) -> None:
     from adabins_ros.training.config_loading import load_config
     from adabins_ros.training.dry_run import print_dry_run, save_pairs_picture
+    from adabins_ros.training.training_data import check_usable
 
-    _, data = _network_and_data(load_config(file, overrides))
+    network, data = _network_and_data(load_config(file, overrides))
     print_dry_run(data)
     # Beside the folder, which a run wants to find empty.
     picture = output.with_name(f'{output.name}_pairs.png')
     picture.parent.mkdir(parents=True, exist_ok=True)
     typer.echo(f'Pairs to look at: {save_pairs_picture(data, picture)}')
+    check_usable(data, network.config)
 
 
 def _source(config: TrainingConfig) -> str:
@@ -211,7 +213,8 @@ def _print_end(result: TrainingResult) -> None:
     if run.best.exists():
         typer.echo(f'Weights for the node: {run.best}')
     if result.ending != 'finished':
-        typer.echo(f'To go on: adabins train --resume --output {run.path}')
+        longer = ' --max-minutes MORE' if result.ending == 'out of time' else ''
+        typer.echo(f'To go on: adabins train --resume --output {run.path}{longer}')
 
 
 def _from_anywhere(path: str) -> str:

@@ -97,7 +97,11 @@ class TrainerConfig(Section):
 
     max_epochs: int = Field(25, ge=1)
     max_steps: int | None = Field(None, ge=1, description='stop earlier, after so many steps')
-    max_minutes: float | None = Field(None, gt=0, description='stop earlier, after so long')
+    max_minutes: float | None = Field(
+        None,
+        gt=0,
+        description='end after so long, all continuations together; the rates come down in time',
+    )
     accelerator: Literal['auto', 'cpu', 'gpu', 'cuda'] = 'auto'
     devices: int | Literal['auto'] = Field('auto', description='processes per node')
     num_nodes: int = Field(1, ge=1)

@@ -26,6 +26,7 @@ from adabins_ros.training.module import DepthTraining
 from adabins_ros.training.pictures import TrainingPictures
 from adabins_ros.training.run_data import RunData
 from adabins_ros.training.run_directory import RunDirectory, RunError
+from adabins_ros.training.synchronized_norm import synchronize_norms
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import (
     Callback,
@@ -34,7 +35,6 @@ from pytorch_lightning.callbacks import (
     RichProgressBar,
 )
 from pytorch_lightning.loggers import TensorBoardLogger
-from timm.layers import convert_sync_batchnorm
 import torch
 
 
@@ -139,11 +139,11 @@ def fit(
     module = DepthTraining(network, config)
     with InterruptRequest() as interrupt:
         checkpoints = RunCheckpoints(run.last, config.trainer, interrupt)
+        module.time_share = lambda: checkpoints.time_share
         callbacks = _callbacks(run, config, loaders, checkpoints, source)
         trainer = _trainer(run, config, loaders, [*more_callbacks, *callbacks])
-        if trainer.world_size > 1 and trainer.strategy.root_device.type == 'cuda':
-            # timm's own conversion: torch's loses the activation in timm's norms.
-            module.network = convert_sync_batchnorm(module.network)
+        if trainer.world_size > 1 and not config.network.freeze_batch_norm:
+            synchronize_norms(network, trainer.strategy.root_device)
         ending = 'finished'
         try:
             trainer.fit(
@@ -240,5 +240,9 @@ def _quiet() -> None:
         'does not have many workers',
         'logging interval',
         'LeafSpec',
+        # Of 1x1 convolutions both layouts are one.
+        'Grad strides do not match',
+        # The errors are computed over all processes.
+        'It is recommended to use .* sync_dist=True',
     ):
         warnings.filterwarnings('ignore', f'.*{meant}')

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+import math
 import random
 from typing import Any
 
@@ -36,6 +38,11 @@ class DepthTraining(pl.LightningModule):
     config : TrainingConfig
         The run.
 
+    Attributes
+    ----------
+    time_share : callable
+        Tells which part of `trainer.max_minutes` is over, alike in all processes.
+
     """
 
     def __init__(self, network: AdaBins, config: TrainingConfig) -> None:
@@ -43,6 +50,7 @@ class DepthTraining(pl.LightningModule):
         # Channels last: a step of the lite network takes two thirds of the time on a CPU.
         self.network = network.to(memory_format=torch.channels_last)
         self.config = config
+        self.time_share: Callable[[], float] = lambda: 0.0
         low, high = network.config.min_depth, network.config.max_depth
         loss = config.loss
         self.silog = SILog(low, high, lambda_=loss.silog_lambda, alpha=loss.silog_alpha)
@@ -81,7 +89,8 @@ class DepthTraining(pl.LightningModule):
         """
         Seed every generator from the run's seed, the process and the step.
 
-        So dropout is the same whether the run was interrupted or not, in any process.
+        So dropout is the same whether the run was interrupted or not. Its masks are others with
+        another number of processes; without dropout, as in adabins-lite, that changes nothing.
         """
         step = (self.current_epoch << 32) + batch_idx
         seed = np.random.SeedSequence((self.config.seed, self.global_rank, step))
@@ -156,6 +165,18 @@ class DepthTraining(pl.LightningModule):
             'optimizer': optimizer,
             'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
         }
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """
+        Go on by one step, or further where the time allows fewer steps than were planned.
+
+        So a run that `max_minutes` ends has come down to its lowest rates.
+        """
+        by_time = math.floor(self.time_share() * scheduler.total_steps)
+        scheduler.last_epoch = min(
+            max(self.trainer.global_step - 1, by_time), scheduler.total_steps - 1
+        )
+        scheduler.step()
 
     @property
     def total_steps(self) -> int:

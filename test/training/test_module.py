@@ -3,6 +3,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from adabins_ros.model import AdaBins, AdaBinsConfig
@@ -106,6 +107,26 @@ def test_encoder_and_rest_follow_their_own_cycles_step_by_step() -> None:
     assert rest[0] == pytest.approx(1e-3 / 25)
     assert rest[-1] == pytest.approx(1e-3 / 25 / 100)
     assert recorder.momenta[-1] == pytest.approx(0.95)
+
+
+def test_rates_come_down_in_the_time_that_is_given() -> None:
+    """A thousand steps are planned, but the clock allows four."""
+    module = DepthTraining(tiny_network(), load_config(None, []))
+    module.trainer = SimpleNamespace(  # type: ignore[assignment]
+        estimated_stepping_batches=1000, global_step=0
+    )
+    setup = module.configure_optimizers()
+    optimizer, schedule = setup['optimizer'], setup['lr_scheduler']['scheduler']
+    rates = []
+    for step, share in enumerate((0.15, 0.3, 0.65, 0.9991), 1):
+        optimizer.step()
+        module.trainer.global_step = step
+        module.time_share = lambda share=share: share
+        module.lr_scheduler_step(schedule, None)
+        rates.append(optimizer.param_groups[-1]['lr'])
+    assert rates[1] == max(rates) == pytest.approx(3.57e-4, rel=1e-3)
+    assert rates[0] == pytest.approx(rates[2], rel=0.2)
+    assert rates[3] == pytest.approx(3.57e-4 / 25 / 100, rel=0.05)
 
 
 @pytest.mark.parametrize('strategy', STRATEGIES)

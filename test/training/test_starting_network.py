@@ -56,6 +56,23 @@ def test_the_encoder_can_start_from_a_file_of_timms(model: Path, tmp_path: Path)
         assert network.encoder.backbone.state_dict()[name].equal(tensor), name
 
 
+def test_encoder_weights_of_another_library_are_taken_in_their_order(
+    model: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(2)
+    backbone = AdaBins(load_model(model).config).encoder.backbone.state_dict()
+    names = {f'_layer{number}.{name}': name for number, name in enumerate(backbone)}
+    others = {other: backbone[name] for other, name in names.items()}
+    weights = tmp_path / 'encoder.pth'
+    torch.save({**others, '_fc.weight': torch.zeros(3)}, weights)
+    network = starting_network(NetworkConfig(model=str(model), encoder_weights=str(weights)))
+    for name, tensor in backbone.items():
+        assert network.encoder.backbone.state_dict()[name].equal(tensor), name
+    torch.save(dict(reversed(others.items())), weights)
+    with pytest.raises(ModelError, match='missing or misshapen'):
+        starting_network(NetworkConfig(model=str(model), encoder_weights=str(weights)))
+
+
 @pytest.mark.parametrize('content', [b'', b'nothing of the kind', None])
 def test_encoder_weights_that_do_not_fit_are_named(
     content: bytes | None, model: Path, tmp_path: Path
