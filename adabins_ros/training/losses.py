@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+from adabins_ros.training.process_sum import sum_over_processes
 import torch
 from torch import distributed, nn
-from torch.distributed.nn import functional as synchronized
 from torch.nn import functional
 
 _SMALLEST_DEPTH_M = 1e-6
@@ -80,13 +80,13 @@ class SILog(nn.Module):
         together = self.training and distributed.is_available() and distributed.is_initialized()
         count, total = valid.sum().float(), error.sum()
         if together:
-            count, total = synchronized.all_reduce(torch.stack([count, total])).unbind()
+            count, total = sum_over_processes(torch.stack([count, total])).unbind()
         pixels = count.detach().clamp_min(1.0)
         mean = total / pixels
         # In two passes: the difference of the means of squares would lose digits.
         deviation = torch.where(valid, error - mean, 0.0).square().sum()
         if together:
-            deviation = synchronized.all_reduce(deviation)
+            deviation = sum_over_processes(deviation)
         square = deviation / pixels + (1.0 - self.lambda_) * mean.square()
         loss = self.alpha * square.clamp_min(_SMALLEST_SQUARE).sqrt()
         return torch.where(count > 0, loss, loss * 0.0)
