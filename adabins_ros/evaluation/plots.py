@@ -11,6 +11,7 @@ from adabins_ros.evaluation.evaluate import FrameResult
 from adabins_ros.evaluation.sparsification import SparsificationErrors
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 _BLUE, _ORANGE, _GREY = '#2563a8', '#d1731f', '#8a8f98'
 _SIZE = (5.4, 3.6)
@@ -90,6 +91,7 @@ def plot_frames(frames: list[FrameResult]) -> bytes:
         (_ORANGE, 'median-scaled', [100 * frame.scaled.abs_rel for frame in frames]),
     ):
         axes.plot(numbers, values, marker, color=color, markersize=3, label=title, linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel('frame')
     axes.set_ylabel('mean relative error, %')
     axes.set_ylim(bottom=0)

@@ -47,7 +47,7 @@ def test_help_lists_the_commands_without_loading_torch_or_ros(ros_environment):
     done = adabins(ros_environment, '--help')
     assert done.returncode == 0
     assert time.monotonic() - start < 5
-    for command in ('node', 'predict', 'play', 'pack', 'demo'):
+    for command in ('node', 'predict', 'play', 'train', 'evaluate', 'pack', 'demo'):
         assert f' {command} ' in done.stdout
     code = 'import sys, adabins_ros.cli; print(*sys.modules)'
     loaded = subprocess.run(
@@ -56,14 +56,14 @@ def test_help_lists_the_commands_without_loading_torch_or_ros(ros_environment):
     assert not {'torch', 'rclpy', 'cv2', 'numpy', 'rosbags'} & set(loaded.stdout.split())
 
 
-@pytest.mark.parametrize('command', ['node', 'predict', 'play', 'pack', 'demo'])
+@pytest.mark.parametrize('command', ['node', 'predict', 'play', 'evaluate', 'pack', 'demo'])
 def test_every_command_explains_itself(ros_environment, command):
     if command == 'play':
         pytest.importorskip('rclpy')
     done = adabins(ros_environment, command, '--help')
     assert done.returncode == 0
     assert f'Usage: python -m adabins_ros.cli {command}' in done.stdout or (
-        command == 'play' and 'Usage: adabins play' in done.stdout
+        command in ('play', 'evaluate') and f'Usage: adabins {command}' in done.stdout
     )
 
 
