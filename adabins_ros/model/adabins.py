@@ -100,7 +100,10 @@ class AdaBins(nn.Module):
             logits, centers = self._adaptive(decoded)
         else:
             logits, centers = decoded, self.fixed_bins(len(decoded))
-        return DepthDistribution(*depth_and_std(logits, centers), centers)
+        depth, std = depth_and_std(logits, centers)
+        if self.config.std_factor != 1:
+            std = std * self.config.std_factor
+        return DepthDistribution(depth, std, centers)
 
     def parameter_groups(
         self, learning_rate: float, *, encoder_factor: float = 0.1, weight_decay: float = 0.01

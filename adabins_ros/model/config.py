@@ -54,6 +54,9 @@ class AdaBinsConfig(BaseModel):
 
     input_size: tuple[int, int] = Field((480, 640), description='height, width in training')
     training_focal_length_px: float = Field(518.86, gt=0)
+    std_factor: float = Field(
+        1.0, gt=0, description="calibration: factor on the bins' standard deviation"
+    )
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from adabins_ros.model import AdaBins, save_checkpoint
@@ -19,6 +20,8 @@ LARGER_IS_BETTER = ('d1', 'd2', 'd3')
 class BestWeights(Callback):
     """
     Write best.safetensors, best.json and a line of metrics after validations.
+
+    The standard deviation of the weights is calibrated on the validation set.
 
     Without validation data the latest weights count as the best.
 
@@ -95,9 +98,11 @@ class BestWeights(Callback):
                 f'torch {torch.__version__}, pytorch-lightning {pl.__version__}'
             )
             name = self.run.path.resolve().name
-            network.config = before.model_copy(
-                update={'name': name, 'trained': True, 'provenance': provenance}
-            )
+            changes = {'name': name, 'trained': True, 'provenance': provenance}
+            factor = values.get('validation/std_factor', math.nan)
+            if math.isfinite(factor):
+                changes['std_factor'] = before.std_factor * factor
+            network.config = before.model_copy(update=changes)
             try:
                 save_checkpoint(network, self.run.best, overwrite=True)
             finally:

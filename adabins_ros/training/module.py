@@ -12,6 +12,7 @@ from adabins_ros.model import AdaBins, DepthDistribution
 from adabins_ros.training.config import TrainingConfig
 from adabins_ros.training.losses import BinCentersChamfer, resize_like, SILog
 from adabins_ros.training.metrics import DepthErrorMetric
+from adabins_ros.training.std_calibration import StdCalibration
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -56,6 +57,7 @@ class DepthTraining(pl.LightningModule):
         self.silog = SILog(low, high, lambda_=loss.silog_lambda, alpha=loss.silog_alpha)
         self.chamfer = BinCentersChamfer(low, high)
         self.errors = DepthErrorMetric(low, high)
+        self.std_calibration = StdCalibration(low, high)
         if config.network.freeze_encoder:
             network.encoder.requires_grad_(False)
         if config.network.freeze_batch_norm:
@@ -132,13 +134,16 @@ class DepthTraining(pl.LightningModule):
         output: DepthDistribution = self(batch['image'])
         truth = batch['depth'].float()
         scale = batch['focal_scale'].float().view(-1, 1, 1, 1)
-        self.errors.update(resize_like(output.depth, truth) / scale, truth / scale)
+        depth = resize_like(output.depth, truth)
+        self.errors.update(depth / scale, truth / scale)
+        self.std_calibration.update(depth, resize_like(output.std, truth), truth)
         return output._asdict()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the errors of the whole validation set."""
-        errors = self.errors.compute()
+        """Log the errors of the whole validation set, and what would calibrate the std."""
+        errors = {**self.errors.compute(), 'std_factor': self.std_calibration.compute()}
         self.errors.reset()
+        self.std_calibration.reset()
         # Computed over all processes already.
         self.log_dict({f'validation/{name}': value.float() for name, value in errors.items()})
 

@@ -190,6 +190,7 @@ def test_a_run_learns_and_its_best_file_loads(tmp_path: Path, tiny_model: Path) 
     assert best.config.trained
     assert best.config.name == 'run'
     assert best.config.input_size == (HEIGHT, WIDTH)
+    assert best.config.std_factor == pytest.approx(result.metrics['validation/std_factor'])
     for fact in ('synthetic rooms', f'{result.metrics["step"]} steps', 'from tiny', 'torch'):
         assert fact in best.config.provenance
     assert (tmp_path / 'run' / 'config.yaml').is_file()

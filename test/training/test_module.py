@@ -12,6 +12,7 @@ from adabins_ros.training.config_loading import load_config
 from adabins_ros.training.ema import WeightAverage
 from adabins_ros.training.module import BATCH_NORMS, DepthTraining
 from adabins_ros.training.pictures import batch_picture
+from adabins_ros.training.std_calibration import StdCalibration
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -107,6 +108,21 @@ def test_encoder_and_rest_follow_their_own_cycles_step_by_step() -> None:
     assert rest[0] == pytest.approx(1e-3 / 25)
     assert rest[-1] == pytest.approx(1e-3 / 25 / 100)
     assert recorder.momenta[-1] == pytest.approx(0.95)
+
+
+def test_the_std_factor_brings_a_normal_share_within_one_standard_deviation() -> None:
+    """Errors are drawn 2.5 times as large as the standard deviation says; one image has none."""
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.full((3, 1, 60, 80), 4.0)
+    truth[2] = 0
+    std = 0.01 + 0.05 * torch.rand(truth.shape, generator=generator)
+    prediction = truth + 2.5 * std * torch.randn(truth.shape, generator=generator)
+    calibration = StdCalibration(0.1, 10.0)
+    assert calibration.compute().isnan()
+    for image in range(3):
+        part = slice(image, image + 1)
+        calibration.update(prediction[part], std[part], truth[part])
+    assert float(calibration.compute()) == pytest.approx(2.5, rel=0.03)
 
 
 def test_rates_come_down_in_the_time_that_is_given() -> None:
