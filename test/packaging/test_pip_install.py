@@ -57,6 +57,7 @@ def test_the_commands_are_in_bin_and_the_files_are_found(
     code = (
         'from adabins_ros.package_files import package_file as find\n'
         "names = 'config/fastdds.xml', 'launch/depth.launch.py', 'samples/test.mcap'\n"
+        "find('evaluation/report.html.j2')\n"
         'print(*map(find, names), sep="\\n")'
     )
     found = subprocess.run(
