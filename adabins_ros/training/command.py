@@ -8,20 +8,14 @@ import json
 from pathlib import Path
 import re
 import sys
-from typing import Annotated, Any, TYPE_CHECKING
+from typing import Annotated, TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from adabins_ros.model import AdaBins
-    from adabins_ros.training.config import TrainingConfig
     from adabins_ros.training.fit import TrainingResult
-    from adabins_ros.training.run_directory import RunDirectory
-    from adabins_ros.training.training_data import TrainingData
 
 _SETTING = re.compile(r'[A-Za-z_][\w.]*=')
-# What a run may be told anew when it goes on: nothing of this changes its weights.
-_FREE_TO_CHANGE = ('trainer.max_minutes', 'trainer.progress', 'data.workers', 'data.cache')
 
 
 def train(
@@ -59,6 +53,14 @@ def train(
     resume: Annotated[
         bool, typer.Option('--resume', help='Go on with the run in the output folder.')
     ] = False,
+    ablation: Annotated[
+        bool,
+        typer.Option(
+            '--ablation',
+            help="Train the five kinds of bins of the paper's Table 2 on the same frames, each in "
+            'a folder of its own below the output and for --max-minutes, and compare them.',
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option('--dry-run', help='Show what would be trained on, and save a picture of it.'),
@@ -84,7 +86,22 @@ def train(
     if dry_run:
         _show(output, config, overrides)
         return
-    _print_end(_resume(output, overrides) if resume else _begin(output, config, overrides))
+    from adabins_ros.training.config_loading import load_config
+
+    if ablation:
+        from adabins_ros.training.ablation import begin_ablation, go_on_with_ablation
+
+        if resume:
+            go_on_with_ablation(output, overrides)
+        else:
+            begin_ablation(output, load_config(config, overrides))
+        return
+    from adabins_ros.training.runs import begin, go_on
+
+    if resume:
+        _print_end(go_on(output, overrides))
+    else:
+        _print_end(begin(output, load_config(config, overrides)))
 
 
 def main(arguments: Sequence[str] | None = None, prog_name: str = 'training') -> int:
@@ -115,84 +132,19 @@ def main(arguments: Sequence[str] | None = None, prog_name: str = 'training') ->
     return 0
 
 
-def _begin(output: Path, file: Path | None, overrides: Sequence[str]) -> TrainingResult:
-    from adabins_ros.training.config_loading import load_config
-    from adabins_ros.training.fit import begin_run, is_first_process
-    from adabins_ros.training.run_directory import RunDirectory
-    from adabins_ros.training.training_data import check_usable
-
-    config = load_config(file, overrides)
-    if is_first_process():
-        RunDirectory.check_new(output)
-    network, data = _network_and_data(config)
-    check_usable(data, network.config)
-    # Last, so that a mistake leaves no folder.
-    run = begin_run(output, config, data.split)
-    return _fit(run, config, network, data)
-
-
-def _resume(output: Path, overrides: Sequence[str]) -> TrainingResult:
-    from adabins_ros.training.config_loading import load_config, setting
-    from adabins_ros.training.run_directory import RunDirectory, RunError
-
-    run = RunDirectory.reopen(output)
-    before = run.config()
-    config = load_config(run.config_file, overrides)
-    for word in overrides:
-        key = word.partition('=')[0]
-        if key not in _FREE_TO_CHANGE and setting(config, key) != setting(before, key):
-            raise RunError(
-                f'{key} is {setting(before, key)!r} in the run {output}; a run goes on as it '
-                f'began, only {", ".join(_FREE_TO_CHANGE)} may change'
-            )
-    network, data = _network_and_data(config)
-    run.check_split(data.split)
-    return _fit(run, config, network, data)
-
-
-def _fit(
-    run: RunDirectory, config: TrainingConfig, network: AdaBins, data: TrainingData
-) -> TrainingResult:
-    """Train, with what is trained on told before and what of it was unusable after."""
-    from adabins_ros.training.fit import fit, is_first_process
-    from adabins_ros.training.run_report import note_unusable, print_data, UnusableFrames
-
-    if is_first_process():
-        print_data(data)
-    result = fit(run, config, network, data, _source(config), [UnusableFrames(data)])
-    if is_first_process():
-        for line in note_unusable(data, run):
-            typer.echo(line)
-    return result
-
-
-def _network_and_data(config: TrainingConfig) -> tuple[AdaBins, TrainingData]:
-    from adabins_ros.training.starting_network import starting_network
-    from adabins_ros.training.training_data import build_data
-
-    network = starting_network(config.network, config.data.size, seed=config.seed)
-    return network, build_data(config, network.config)
-
-
 def _show(output: Path, file: Path | None, overrides: Sequence[str]) -> None:
     from adabins_ros.training.config_loading import load_config
     from adabins_ros.training.dry_run import print_dry_run, save_pairs_picture
+    from adabins_ros.training.runs import network_and_data
     from adabins_ros.training.training_data import check_usable
 
-    network, data = _network_and_data(load_config(file, overrides))
+    network, data = network_and_data(load_config(file, overrides))
     print_dry_run(data)
     # Beside the folder, which a run wants to find empty.
     picture = output.with_name(f'{output.name}_pairs.png')
     picture.parent.mkdir(parents=True, exist_ok=True)
     typer.echo(f'Pairs to look at: {save_pairs_picture(data, picture)}')
     check_usable(data, network.config)
-
-
-def _source(config: TrainingConfig) -> str:
-    """Name the data for the provenance of the weights."""
-    data = config.data
-    inputs: list[Any] = [*data.bags, *data.folders, data.nyu, data.kitti]
-    return ', '.join(Path(one).name for one in inputs if one is not None)
 
 
 def _print_end(result: TrainingResult) -> None:

@@ -37,6 +37,8 @@ class RunDirectory:
         One JSON object a line and validation.
     unusable_file : Path
         Frames that were replaced, with the reasons; only if there are any.
+    ending_file : Path
+        How the run ended and after how many steps.
     last, best, best_metrics_file : Path
         Checkpoint to go on from; weights to use, and what they reached.
 
@@ -49,6 +51,7 @@ class RunDirectory:
         self.environment_file = path / 'environment.json'
         self.metrics_file = path / 'metrics.jsonl'
         self.unusable_file = path / 'unusable.txt'
+        self.ending_file = path / 'ending.json'
         self.last = path / 'last.ckpt'
         self.best = path / 'best.safetensors'
         self.best_metrics_file = path / 'best.json'
@@ -136,11 +139,19 @@ class RunDirectory:
 
     def best_metrics(self) -> dict[str, Any]:
         """Read what the best weights reached; empty if there are none yet."""
-        try:
-            values: dict[str, Any] = json.loads(self.best_metrics_file.read_text(encoding='utf-8'))
-        except (OSError, json.JSONDecodeError):
-            return {}
-        return values
+        return _read_json(self.best_metrics_file)
+
+    def ending(self) -> dict[str, Any]:
+        """Read how the run ended ('ending', 'steps'); empty while it has not."""
+        return _read_json(self.ending_file)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(file.read_text(encoding='utf-8'))
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return values
 
 
 def write_json(file: Path, values: Any) -> None:

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's Table 2 on one's own frames: five kinds of bins, all else alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import csv
+from dataclasses import dataclass
+import io
+from pathlib import Path
+from typing import Any, get_args
+
+from adabins_ros.evaluation.published import published
+from adabins_ros.model import load_model
+from adabins_ros.model.config import BinStrategy
+from adabins_ros.training.config import TrainingConfig
+from adabins_ros.training.fit import is_first_process
+from adabins_ros.training.run_directory import RunDirectory, RunError, write_json, write_whole
+from adabins_ros.training.runs import begin, continued_config, go_on
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+STRATEGIES: tuple[BinStrategy, ...] = get_args(BinStrategy)
+_HEADINGS = {
+    'd1': 'd1',
+    'd2': 'd2',
+    'd3': 'd3',
+    'abs_rel': 'REL',
+    'rms': 'RMS',
+    'log10': 'log10',
+    'd1_scaled': 'd1 scaled',
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """
+    One row of the table.
+
+    Attributes
+    ----------
+    strategy : str
+        Kind of bins.
+    steps : int
+        Of the optimiser.
+    ending : str
+        'finished', 'out of time' or 'interrupted'.
+    errors : dict
+        By the names of `DepthErrors`, of the best weights on the frames held out.
+    paper, paper_errors : str, dict
+        Name and figures in the paper, on NYU Depth v2.
+
+    """
+
+    strategy: BinStrategy
+    steps: int
+    ending: str
+    errors: dict[str, float]
+    paper: str
+    paper_errors: dict[str, float]
+
+
+def begin_ablation(output: Path, config: TrainingConfig) -> None:
+    """
+    Train all kinds of bins, each in a folder below the output, and print the table.
+
+    Frames, their order and augmentation, seed and settings are the same for all.
+
+    Raises
+    ------
+    RunError
+        The output is not empty, or the configuration leaves nothing to compare.
+    RecordingError, ModelError
+        The data or the model can't be used.
+
+    """
+    if config.network.bin_strategy is not None:
+        raise RunError('network.bin_strategy is what --ablation varies: leave it out')
+    if config.data.validation_share == 0 and not config.data.validation_bags:
+        raise RunError(
+            '--ablation compares on frames that are held out: set data.validation_share above 0, '
+            'or data.validation_bags'
+        )
+    if is_first_process():
+        RunDirectory.check_new(output)
+    _train_all(output, config, ())
+
+
+def go_on_with_ablation(output: Path, overrides: Sequence[str] = ()) -> None:
+    """
+    Go on with the kinds of bins that were interrupted or not begun, and print the table.
+
+    Raises
+    ------
+    RunError
+        There is no ablation, or an override would change its result.
+
+    """
+    first = RunDirectory.reopen(output / STRATEGIES[0])
+    _train_all(output, continued_config(first, overrides), overrides)
+
+
+def read_variants(output: Path) -> list[Variant]:
+    """Return what the runs below a folder have reached; those without an end are left out."""
+    table = next(iter(published('nyu').values()))
+    variants = []
+    for strategy, (paper, figures) in zip(STRATEGIES, table.items(), strict=True):
+        run = RunDirectory(output / strategy)
+        ended, best = run.ending(), run.best_metrics()
+        if ended:
+            errors = {
+                name: best[f'validation/{name}']
+                for name in _HEADINGS
+                if f'validation/{name}' in best
+            }
+            variants.append(
+                Variant(strategy, **ended, errors=errors, paper=paper, paper_errors=figures)
+            )
+    return variants
+
+
+def _train_all(output: Path, config: TrainingConfig, overrides: Sequence[str]) -> None:
+    first = RunDirectory(output / STRATEGIES[0])
+    console = Console(quiet=not is_first_process())
+    _tell_of_advantage(config, console)
+    for number, strategy in enumerate(STRATEGIES, 1):
+        run = RunDirectory(output / strategy)
+        if run.ending().get('ending') in ('finished', 'out of time'):
+            continue
+        console.print(f'{number} of {len(STRATEGIES)}: {strategy} bins', style='bold')
+        if run.config_file.is_file():
+            result = go_on(run.path, overrides)
+        else:
+            network = config.network.model_copy(update={'bin_strategy': strategy})
+            its_own = config.model_copy(update={'network': network})
+            result = begin(run.path, its_own, same_data_as=first if number > 1 else None)
+        if is_first_process():
+            _save(output)
+        if result.ending == 'interrupted':
+            console.print(
+                f'Interrupted. To go on: adabins train --ablation --resume --output {output}',
+                soft_wrap=True,
+            )
+            return
+    console.print(_table(read_variants(output)))
+    console.print(
+        f'On the frames held out; RMS in m; scaled: by the median. Weights: {output}/KIND/'
+        'best.safetensors',
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _tell_of_advantage(config: TrainingConfig, console: Console) -> None:
+    start = load_model(config.network.model).config
+    if start.trained:
+        console.print(
+            f'{start.name} was trained with {start.bin_strategy} bins, which keep their weights '
+            'and so start ahead of the others.',
+            soft_wrap=True,
+        )
+
+
+def _save(output: Path) -> None:
+    variants = read_variants(output)
+    rows: list[dict[str, Any]] = [
+        {
+            'bins': one.strategy,
+            'ending': one.ending,
+            'steps': one.steps,
+            **one.errors,
+            'paper': one.paper,
+            **{f'paper_{name}': value for name, value in one.paper_errors.items()},
+        }
+        for one in variants
+    ]
+    write_json(output / 'ablation.json', rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(output / 'ablation.csv', text.getvalue())
+
+
+def _table(variants: list[Variant]) -> Table:
+    """Show each kind of bins with the paper's figures below it."""
+    table = Table(
+        title='Kinds of bins, and the paper (Table 2, NYU Depth v2)',
+        title_justify='left',
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column('bins', no_wrap=True)
+    for heading in _HEADINGS.values():
+        table.add_column(heading, justify='right')
+    for one in variants:
+        table.add_row(one.strategy, *_figures(one.errors), style='bold')
+        table.add_row(f'  {one.paper}', *_figures(one.paper_errors), style='dim')
+    return table
+
+
+def _figures(errors: dict[str, float]) -> list[str]:
+    return [f'{errors[name]:.3f}' if name in errors else '-' for name in _HEADINGS]
