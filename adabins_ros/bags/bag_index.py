@@ -74,16 +74,16 @@ class BagIndex:
 
     def __init__(self, path: Path, salvage: bool) -> None:
         self.path = path
-        parts = recording_parts(path)
+        parts = recording_parts(path, salvage=salvage)
         self._packed_messages = parts.packed_messages
         self._unpacked = parts.unpacked
         scans = [_scan(part, parts.packed_messages) for part in parts.files]
-        self.damage = [f'{scan.path} is {text}' for scan in scans for text in scan.damage]
+        self.damage = [*parts.damage]
+        self.damage += [f'{scan.path} is {text}' for scan in scans for text in scan.damage]
         if self.damage and not salvage:
             more = f' ({len(self.damage)} such places)' if len(self.damage) > 1 else ''
             raise RecordingError(
-                f'{self.damage[0]}{more}; {way_out(path)}, or use what is left '
-                'with --salvage (data.salvage=true)'
+                f'{self.damage[0]}{more}; {way_out(path)}, or use what is left with --salvage'
             )
         if not any(scan.message_count for scan in scans):
             what = f': {self.damage[0]}' if self.damage else ''

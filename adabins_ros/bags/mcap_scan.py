@@ -91,11 +91,9 @@ def scan_mcap(path: Path, unpack: Unpack | None = None) -> FileScan:
                 walk.records(start, size)
                 break
             except DamageError as error:
-                scan.broken(error)
                 following = [x for x in _chunks_by_index(read, size) if x > error.position]
-                if not following:
-                    break
-                start = following[0]
+                start = following[0] if following else size
+                scan.broken(error, start)
         if not scan.damage and read(size - len(_MAGIC), len(_MAGIC)) != _MAGIC:
             scan.broken(DamageError(size, 'the end of the file is missing'))
     return scan
@@ -138,7 +136,8 @@ class _Walk:
                 except DamageError as error:
                     if record.start + record.size >= stop:
                         raise
-                    self._scan.broken(error)  # what follows this chunk is found all the same
+                    # What follows this chunk is found all the same.
+                    self._scan.broken(error, record.start + record.size)
             else:
                 self._take(record, self._read, NO_CHUNK, stop)
 
@@ -263,7 +262,7 @@ def _unpacked(read: Read, position: int, chunk: _Chunk) -> bytes:
 
 def _chunks_by_index(read: Read, size: int) -> list[int]:
     """Return where chunks start, as the summary at the file's end says, if it is whole."""
-    footer = read(size - 37, 37)
+    footer = read(max(size - 37, 0), 37)
     if len(footer) < 37 or footer[29:] != _MAGIC or footer[0] != _FOOTER:
         return []
     (start,) = struct.unpack_from('<Q', footer, 9)

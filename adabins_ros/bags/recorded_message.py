@@ -16,6 +16,9 @@ from .definitions import normal_type_name, types_of, with_ros2_header
 from .errors import RecordingError
 from .storage import way_out
 
+# RFC 8878, first bytes of a frame.
+_ZSTD = b'\x28\xb5\x2f\xfd'
+
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
@@ -115,6 +118,11 @@ class RecordedType:
         what = f'{self._path}: message on {message.topic} recorded at {message.log_ns} ns'
         if isinstance(error, TypesysError):
             return RecordingError(f'{what} can not be decoded: {error}')
+        if message.raw.startswith(_ZSTD):
+            return RecordingError(
+                f'{what} is compressed with zstd, and the metadata.yaml that says so is missing; '
+                'copy it too'
+            )
         return RecordingError(
             f'{what} is damaged, or no {self.msgtype}: {in_words(error)}; {way_out(self._path)}'
         )

@@ -84,7 +84,8 @@ def _scan_file(scan: FileScan, read: Read, size: int) -> None:
             except DamageError as error:
                 if record.start + record.size >= size:
                     raise
-                scan.broken(error)  # what follows this chunk is found all the same
+                # What follows this chunk is found all the same.
+                scan.broken(error, record.start + record.size)
         else:
             _take(scan, record, read, NO_CHUNK, size)
         if record.start + record.size > size:

@@ -92,11 +92,13 @@ class FileScan:
         """Return how many messages were found."""
         return sum(len(channel.log_ns) for channel in self.channels.values())
 
-    def broken(self, error: DamageError) -> None:
-        """Note damage, with the number of messages in front of it."""
+    def broken(self, error: DamageError, resumes: int | None = None) -> None:
+        """Note damage, with the number of messages in front of it and the bytes lost to it."""
+        size = self.path.stat().st_size
+        lost = (size if resumes is None else min(resumes, size)) - error.position
         self.damage.append(
-            f'broken at byte {error.position} of {self.path.stat().st_size}, after '
-            f'{self.message_count} readable messages: {error.reason}'
+            f'broken at byte {error.position} of {size}, after {self.message_count} readable '
+            f'messages: {error.reason}' + (f'; {lost} bytes are lost' if lost > 0 else '')
         )
 
 

@@ -18,6 +18,7 @@ from rosbags.interfaces import (
 
 from .definitions import normal_type_name
 from .scanning import ChannelScan, FileScan, HEAD_BYTES, NO_CHUNK, Unpack
+from .storage import sqlite_bytes
 
 _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
 # Rows that are tried behind a damaged one before the rest is given up.
@@ -58,6 +59,8 @@ def scan_sqlite(path: Path, unpack: Unpack | None = None) -> FileScan:
                     channel.add(log_ns, head, row, 0, NO_CHUNK, ros1=False)
     except sqlite3.Error as error:
         scan.damage.append(f'broken after {scan.message_count} readable messages: {error}')
+    if scan.damage:
+        _tell_length(scan)
     return scan
 
 
@@ -67,6 +70,15 @@ def read_row(database: sqlite3.Connection, row: int) -> bytes:
     if found is None:
         raise KeyError(row)
     return bytes(found[0])
+
+
+def _tell_length(scan: FileScan) -> None:
+    """Add to the first damage that the file is cut off, if it is."""
+    with scan.path.open('rb') as file:
+        needed, given = sqlite_bytes(file.read(100)), scan.path.stat().st_size
+    if given < 100 or given < needed:
+        of = f' of {needed}' if needed else ''
+        scan.damage[0] += f' (the file is cut off, it has {given} bytes{of})'
 
 
 def _scan_topics(scan: FileScan, database: sqlite3.Connection) -> None:

@@ -157,15 +157,21 @@ def _check_sqlite_size(path: Path, head: bytes) -> None:
 
     SQLite itself notices only when it comes to a missing page.
     """
-    page_bytes, counter, pages, counted_at = 0, 0, 0, 1
-    if len(head) == _HEAD_BYTES:
-        (page_bytes,) = struct.unpack_from('>H', head, 16)
-        counter, pages = struct.unpack_from('>II', head, 24)
-        (counted_at,) = struct.unpack_from('>I', head, 92)
-    needed = pages * (65536 if page_bytes == 1 else page_bytes)
-    given = path.stat().st_size
-    # The number of pages counts only if it was written with the last change.
-    if counter == counted_at and given < needed:
+    needed, given = sqlite_bytes(head), path.stat().st_size
+    if given < needed:
         raise RecordingError(
             f'{path} is cut off: it has {given} bytes of {needed}; {way_out(path)}'
         )
+
+
+def sqlite_bytes(head: bytes) -> int:
+    """Return how long a database is by its first 100 bytes; 0 where they do not tell."""
+    if len(head) < _HEAD_BYTES:
+        return 0
+    (page_bytes,) = struct.unpack_from('>H', head, 16)
+    counter, pages = struct.unpack_from('>II', head, 24)
+    (counted_at,) = struct.unpack_from('>I', head, 92)
+    # The number of pages counts only if it was written with the last change.
+    if counter != counted_at:
+        return 0
+    return int(pages * (65536 if page_bytes == 1 else page_bytes))

@@ -18,7 +18,7 @@ IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 Rank = tuple[int, ...]
-_PICTURES = (IMAGE, COMPRESSED_IMAGE)
+PICTURES = (IMAGE, COMPRESSED_IMAGE)
 _TRANSPORTS = ('/compressedDepth', '/compressed')
 # Pictures about the camera's pictures: other sensors, masks, and what a network made of them.
 _SECONDARY = re.compile(
@@ -87,7 +87,7 @@ def find_camera_topics(
 
     """
     colour = (
-        _given(recording, image, _PICTURES)
+        _given(recording, image, PICTURES)
         if image
         else _best(_pictures(recording, depth=False), _image_rank)
     )
@@ -96,7 +96,7 @@ def find_camera_topics(
             f'{recording.path} has no colour image; it has {recording.describe_topics()}'
         )
     if depth:
-        depth = _given(recording, depth, _PICTURES)
+        depth = _given(recording, depth, PICTURES)
     else:
         depth = _best(_pictures(recording, depth=True), lambda x: _depth_rank(x, colour))
     if camera_info:
@@ -127,7 +127,7 @@ def _pictures(recording: Recorded, depth: bool) -> list[TopicInfo]:
     return [
         info
         for info in recording.topics.values()
-        if info.msgtype in _PICTURES
+        if info.msgtype in PICTURES
         and info.count
         and _holds_depth(recording, info) == depth
         and not (depth and _SECONDARY.search(info.name))

@@ -59,6 +59,7 @@ class BagSource:
                 (streams.truth.topic, self._index.stamps_ns(streams.truth.topic)),
                 config.tolerance_ms,
                 config.time_offset_ms,
+                (self._index.log_ns(streams.image), self._index.log_ns(streams.truth.topic)),
             )
         except RecordingError as error:
             raise RecordingError(f'{self.path}: {error}') from None

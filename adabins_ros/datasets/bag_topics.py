@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import re
+from typing import Any
 
 from adabins_ros.bags import CameraTopics, find_camera_topics, RecordingError
 from adabins_ros.bags.bag_index import BagIndex
-from adabins_ros.bags.topics import CAMERA_INFO
+from adabins_ros.bags.topics import CAMERA_INFO, PICTURES
 from adabins_ros.datasets.bag_cameras import BagCameras
 from adabins_ros.datasets.bag_truth import AlignedDepth, LidarDepth, Truth, UnalignedDepth
 from adabins_ros.datasets.config import SourceConfig
@@ -67,7 +68,7 @@ def choose_streams(index: BagIndex, config: SourceConfig) -> Streams:
         rectified='image_rect' in topics.image,
         horizontal_fov_deg=config.horizontal_fov_deg,
     )
-    remarks = _camera_remarks(topics, cameras, config)
+    remarks = _camera_remarks(index, topics, cameras, config)
     lidar = _lidar(index, config)
     if topics.depth and not config.lidar_topic:
         truth, more = _depth_truth(index, topics, cameras, config)
@@ -75,16 +76,41 @@ def choose_streams(index: BagIndex, config: SourceConfig) -> Streams:
         if isinstance(truth, UnalignedDepth):
             description += ', reprojected'
     elif lidar:
-        truth, more = _lidar_truth(index, lidar, topics, cameras), []
-        info = index.topics[lidar]
-        picture = topics.description.partition(', ')[0]
-        description = f'{picture}, lidar {lidar} ({info.count}), camera_info {topics.camera_info}'
+        truth, more = _lidar_truth(index, lidar, topics, cameras, config), []
+        picture = topics.description.partition('), ')[0]
+        description = (
+            f'{picture}), lidar {lidar} (PointCloud2, {index.topics[lidar].count}), '
+            f'camera_info {topics.camera_info}'
+        )
     else:
         raise RecordingError(
-            f'{index.path} has neither depth images nor a lidar to learn from; it has '
-            f'{index.describe_topics()}'
+            f'{index.path} has neither depth images nor a lidar to learn from'
+            f'{_no_depth(index)}; it has {index.describe_topics()}'
         )
+    for topic in (topics.image, truth.topic):
+        if not _has_stamps(index, topic):
+            remarks.append(f'{topic} has no header stamps (0): its recording times stand in')
     return Streams(topics.image, cameras, truth, description, remarks + more)
+
+
+def _no_depth(index: BagIndex) -> str:
+    """Tell of the topics that are named after depth and hold something else."""
+    found = []
+    for name, info in index.topics.items():
+        if 'depth' in name and info.msgtype in PICTURES and info.count:
+            try:
+                message = _first_readable(index, name)
+            except RecordingError as error:
+                found.append(str(error))
+                continue
+            kind = getattr(message, 'encoding', '') or getattr(message, 'format', '')
+            found.append(f'{name} holds {kind!r}, not 16UC1, 32FC1 or compressedDepth')
+    return ''.join(f'; {text}' for text in found)
+
+
+def _has_stamps(index: BagIndex, topic: str) -> bool:
+    stamp = _first_readable(index, topic).header.stamp
+    return bool(stamp.sec or stamp.nanosec)
 
 
 def _lidar(index: BagIndex, config: SourceConfig) -> str | None:
@@ -104,12 +130,18 @@ def _lidar(index: BagIndex, config: SourceConfig) -> str | None:
     return max(clouds, key=rank, default=None)
 
 
-def _camera_remarks(topics: CameraTopics, cameras: BagCameras, config: SourceConfig) -> list[str]:
+def _camera_remarks(
+    index: BagIndex, topics: CameraTopics, cameras: BagCameras, config: SourceConfig
+) -> list[str]:
     remarks = []
     if cameras.damaged:
-        remarks.append(f'{cameras.damaged} messages on {topics.camera_info} are damaged')
+        count = index.topics[topics.camera_info].count if topics.camera_info else 0
+        remarks.append(
+            f'{cameras.damaged} of {count} messages on {topics.camera_info} are damaged'
+        )
     if not cameras:
-        why = 'is uncalibrated (K = 0)' if cameras.uncalibrated else 'is missing'
+        unusable = 'is unusable' if cameras.damaged else 'is missing'
+        why = 'is uncalibrated (K = 0)' if cameras.uncalibrated else unusable
         if config.horizontal_fov_deg is None:
             remarks.append(
                 f'camera_info {why}: the focal length is taken to be that of the training; '
@@ -158,12 +190,12 @@ def _depth_truth(
 
 
 def _lidar_truth(
-    index: BagIndex, lidar: str, topics: CameraTopics, cameras: BagCameras
+    index: BagIndex, lidar: str, topics: CameraTopics, cameras: BagCameras, config: SourceConfig
 ) -> LidarDepth:
-    if not cameras:
+    if not cameras and config.horizontal_fov_deg is None:
         raise RecordingError(
-            f'{index.path} has no calibrated camera_info, which projecting {lidar} needs; it has '
-            f'{index.describe_topics()}'
+            f'{index.path} has no calibrated camera_info, which projecting {lidar} needs; record '
+            f'it, or set data.horizontal_fov_deg; it has {index.describe_topics()}'
         )
     image_frame = _frame_id(index, topics.image)
     try:
@@ -194,12 +226,18 @@ def _depth_camera_info(index: BagIndex, topics: CameraTopics, config: SourceConf
 
 def _frame_id(index: BagIndex, topic: str) -> str:
     """Return the frame of a topic's first readable message."""
+    return str(_first_readable(index, topic).header.frame_id).lstrip('/')
+
+
+def _first_readable(index: BagIndex, topic: str) -> Any:
+    """Return a topic's first readable message; raise RecordingError where there is none."""
+    reason = None
     for number in range(index.topics[topic].count):
         try:
-            return str(index.message(topic, number).decode().header.frame_id).lstrip('/')
-        except RecordingError:
-            continue
-    raise RecordingError(f'{index.path}: no message on {topic} can be read')
+            return index.message(topic, number).decode()
+        except RecordingError as error:
+            reason = reason or error
+    raise RecordingError(f'no message on {topic} can be read: {reason}')
 
 
 def _transforms(index: BagIndex) -> StaticTransforms:

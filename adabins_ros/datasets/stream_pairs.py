@@ -42,7 +42,11 @@ class StreamPairs:
 
 
 def pair_streams(
-    first: tuple[str, Times], second: tuple[str, Times], tolerance_ms: float, offset_ms: float = 0
+    first: tuple[str, Times],
+    second: tuple[str, Times],
+    tolerance_ms: float,
+    offset_ms: float = 0,
+    recorded: tuple[Times, Times] | None = None,
 ) -> StreamPairs:
     """
     Pair two streams by their header stamps.
@@ -55,6 +59,9 @@ def pair_streams(
         The largest difference within a pair.
     offset_ms : float
         Added to the second stream's stamps.
+    recorded : (times, times), optional
+        When the messages of both were recorded, ns: where no pair is found, they tell which
+        offset would help.
 
     Raises
     ------
@@ -65,7 +72,8 @@ def pair_streams(
     times, others = first[1], second[1] + round(offset_ms * 1e6)
     pairs = pair_by_time(times, others, round(tolerance_ms * 1e6))
     if not pairs:
-        raise RecordingError(_apart(first, second, times, others, tolerance_ms))
+        text = _apart(first, second, times, others, tolerance_ms)
+        raise RecordingError(text + _advice(first[1], second[1], recorded, tolerance_ms))
     chosen = np.asarray(pairs, np.int64).reshape(-1, 2)
     left, right = chosen[:, 0], chosen[:, 1]
     offsets = (others[right] - times[left]) / 1e6
@@ -114,7 +122,33 @@ def _apart(
     gaps = [int(others[j] - times[i]) / 1e6 for i, j in nearest]
     closest = min(gaps, key=abs)
     return (
-        f'{text}: the nearest are {closest:.1f} ms apart, in the middle {np.median(gaps):.1f} ms; '
-        'choose a larger data.tolerance_ms, or shift the truth by data.time_offset_ms where the '
-        'clocks differ'
+        f'{text}: the nearest are {_span(closest)} apart, in the middle {_span(np.median(gaps))}'
     )
+
+
+def _advice(
+    times: Times, others: Times, recorded: tuple[Times, Times] | None, tolerance_ms: float
+) -> str:
+    """Tell which offset would make pairs, or else what may help."""
+    if recorded is None:
+        recorded = times - times[0], others - others[0]
+    # How far the clocks of the stamps differ, as those who recorded both at once saw it.
+    offset = round(float(np.median(times - recorded[0]) - np.median(others - recorded[1])))
+    near = pair_by_time(times, others + offset, 2**62)
+    offset -= round(float(np.median([others[j] + offset - times[i] for i, j in near])))
+    pairs = len(pair_by_time(times, others + offset, round(tolerance_ms * 1e6)))
+    if 2 * pairs < min(times.size, others.size):
+        return (
+            '; choose a larger data.tolerance_ms, or shift the truth by data.time_offset_ms where '
+            'the clocks differ'
+        )
+    return (
+        f'; where the clocks differ, set data.time_offset_ms={offset / 1e6:.0f}, which makes '
+        f'{pairs} pairs, and else a larger data.tolerance_ms'
+    )
+
+
+def _span(milliseconds: float) -> str:
+    if abs(milliseconds) < 1e4:
+        return f'{milliseconds:.1f} ms'
+    return f'{milliseconds / 1e3:.1f} s'

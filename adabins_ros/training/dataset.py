@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import Dataset
 
 # What damaged bytes raise in the decoders.
-_UNUSABLE = (ValueError, OSError, EOFError, cv2.error)
+UNUSABLE = (ValueError, OSError, EOFError, cv2.error)
 
 
 class RgbdDataset(Dataset[dict[str, Any]]):
@@ -138,7 +138,7 @@ class RgbdDataset(Dataset[dict[str, Any]]):
             try:
                 self.sample(index)
                 found.append(f'{self.name(index)}: was unusable once')
-            except _UNUSABLE as error:
+            except UNUSABLE as error:
                 found.append(f'{self.name(index)}: {error}')
         return found
 
@@ -148,13 +148,13 @@ class RgbdDataset(Dataset[dict[str, Any]]):
             try:
                 if not self.unusable_marks[candidate]:
                     return self.sample(candidate)
-            except _UNUSABLE as error:
+            except UNUSABLE as error:
                 self.unusable_marks[candidate] = 1
                 reason = reason or error
         if reason is None:  # all were found unusable earlier
             try:
                 return self.sample(index)
-            except _UNUSABLE as error:
+            except UNUSABLE as error:
                 reason = error
         raise RecordingError(
             f'none of the {len(self)} frames can be used; {self.name(index)}: {reason}'

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from adabins_ros.bags import RecordingError
-from adabins_ros.datasets.samples import FrameSource, RgbdSample
+from adabins_ros.datasets.samples import FrameSource, RgbdSample, SourceReport
 from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.messages import MessageError
 from adabins_ros.messages.still_pictures import encode_picture
@@ -24,6 +24,7 @@ from rich.table import Table
 
 PERCENTILES = (1, 25, 50, 75, 99)
 _LOOKED_AT = 24
+_MOST_NAMED = 5
 _PAIRS = 16
 _COLUMNS = 4
 _TILE = (180, 240)
@@ -105,7 +106,7 @@ def print_dry_run(data: TrainingData, console: Console | None = None) -> None:
             ' '.join(f'{depth:.2f}' for depth in found.depth_m) or 'none',
             ' .. '.join(f'{offset:.1f}' for offset in report.offset_ms) or '-',
         )
-        notes += [f'unusable: {text}' for text in found.unusable]
+        notes += _some(found, report)
     console.print(table)
     numbers = ', '.join(str(number) for number in PERCENTILES)
     console.print(
@@ -114,6 +115,17 @@ def print_dry_run(data: TrainingData, console: Console | None = None) -> None:
     for note in notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     console.print(describe_split(data), highlight=False, soft_wrap=True)
+
+
+def _some(found: SourceStatistics, report: SourceReport) -> list[str]:
+    """Name the first unusable frames, and count them."""
+    if not found.unusable:
+        return []
+    looked_at = min(_LOOKED_AT, report.frames)
+    return [
+        f'{report.name}: {len(found.unusable)} of {looked_at} frames looked at are unusable:',
+        *(f'  {text}' for text in found.unusable[:_MOST_NAMED]),
+    ]
 
 
 def save_pairs_picture(data: TrainingData, path: str | os.PathLike[str]) -> Path:

@@ -15,13 +15,17 @@ _MOST_NAMED = 5
 
 def describe_source(report: SourceReport) -> list[str]:
     """Return what was chosen in a source and what is worth knowing of it, line by line."""
-    texts = [report.topics or f'{report.frames} frames ({report.kind})']
+    frames = '1 frame' if report.frames == 1 else f'{report.frames} frames'
+    pairs = '1 pair' if report.frames == 1 else f'{report.frames} pairs'
+    texts = [report.topics or f'{frames} ({report.kind})']
     if report.topics:
-        texts[0] += f': {report.frames} pairs'
+        texts[0] += f': {pairs}'
     if report.offset_ms:
         median, largest = report.offset_ms
         texts[0] += f', truth {median:+.1f} ms after colour in the middle ({largest:+.1f} at most)'
-    return [f'{report.name}: {text}' for text in (*texts, *report.remarks)]
+    texts += report.remarks
+    # Damage names its file already.
+    return [x if x.startswith(report.name) else f'{report.name}: {x}' for x in texts]
 
 
 def describe_split(data: TrainingData) -> str:
@@ -29,7 +33,8 @@ def describe_split(data: TrainingData) -> str:
     training, held_out = len(data.train), len(data.validation)
     left_out = sum(len(source) for source in data.train.sources) - training - held_out
     height, width = data.train.size
-    parts = [f'{training} frames to train on', f'{held_out} held out to validate on']
+    frames = '1 frame' if training == 1 else f'{training} frames'
+    parts = [f'{frames} to train on', f'{held_out} held out to validate on']
     if left_out:
         parts.append(f'{left_out} between them not used')
     return f'{", ".join(parts)}; at {width}x{height} (split by {data.split["method"]})'

@@ -6,14 +6,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from adabins_ros.bags import RecordingError
 from adabins_ros.datasets.opening import open_sources
-from adabins_ros.datasets.samples import SourceReport
+from adabins_ros.datasets.samples import FrameSource, SourceReport
 from adabins_ros.model import AdaBinsConfig, load_model
 from adabins_ros.training.augmentation import Augmentation
 from adabins_ros.training.config import TrainingConfig
-from adabins_ros.training.dataset import RgbdDataset
+from adabins_ros.training.dataset import RgbdDataset, UNUSABLE
 from adabins_ros.training.splits import Split, split_frames
+import numpy as np
+from numpy.typing import NDArray
 
+# Frames of each input that are looked at before a run.
+_LOOKED_AT = 5
 # What else the configuration names, when only the recordings to hold out are opened.
 _NOTHING_ELSE: dict[str, Any] = {'folders': (), 'kitti': None, 'nyu': None}
 
@@ -94,8 +99,51 @@ def build_data(config: TrainingConfig, network: AdaBinsConfig | None = None) -> 
     return TrainingData(train, validation, [x.report for x in sources], split.description)
 
 
-def check_usable(data: TrainingData) -> None:
-    """Raise RecordingError if none of the frames to train on, or to validate on, can be used."""
+def check_usable(data: TrainingData, network: AdaBinsConfig) -> None:
+    """
+    Look at some frames, for what would otherwise be trained on in vain.
+
+    Raises
+    ------
+    RecordingError
+        No frame to train on, or to validate on, can be used; or the depth of an input is unknown
+        or out of the network's range in all frames that were looked at.
+
+    """
     for dataset in (data.train, data.validation):
         if len(dataset):
             dataset[0]
+    for number, source in enumerate(data.train.sources):
+        _check_depth(source, np.flatnonzero(data.train.indices[:, 0] == number), data, network)
+
+
+def _check_depth(
+    source: FrameSource, elements: NDArray[np.intp], data: TrainingData, network: AdaBinsConfig
+) -> None:
+    """Raise RecordingError unless some of a source's frames have depth within the range."""
+    spread = np.linspace(0, elements.size - 1, min(_LOOKED_AT, elements.size)).round().astype(int)
+    nearest, farthest, readable = np.inf, 0.0, 0
+    for element in elements[spread].tolist():
+        try:
+            known = data.train.sample(element).depth
+        except UNUSABLE:
+            continue
+        readable += 1
+        known = known[known > 0]
+        if ((known >= network.min_depth) & (known <= network.max_depth)).any():
+            return
+        if known.size:
+            nearest, farthest = min(nearest, known.min()), max(farthest, known.max())
+    if not readable:
+        return
+    looked_at = f'{source.report.name}: none of the {readable} frames looked at has a depth'
+    if not farthest:
+        raise RecordingError(
+            f'{looked_at}: all pixels are unknown; leave this input out, or choose another truth '
+            'with data.depth_topic or data.lidar_topic'
+        )
+    raise RecordingError(
+        f'{looked_at} within the {network.min_depth:g} to {network.max_depth:g} m of the network, '
+        f'but {nearest:.1f} to {farthest:.1f} m: set network.max_depth, or check the unit (16UC1 '
+        'holds millimetres, 32FC1 metres)'
+    )

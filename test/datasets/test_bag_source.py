@@ -111,7 +111,7 @@ def test_depth_of_a_camera_beside_is_reprojected_with_occlusion(record: Record) 
 def test_a_lidar_gives_sparse_truth(record: Record, lidar: Truth) -> None:
     path = record(lidar, transforms=(('optical', 'velodyne', (-0.5, 0, 0)),))
     source = BagSource(path)
-    assert 'lidar /velodyne_points (8)' in source.report.topics
+    assert 'lidar /velodyne_points (PointCloud2, 8)' in source.report.topics
     depth = source[0].depth
     rows, columns = np.nonzero(depth)
     assert set(rows.tolist()) <= set(range(0, 48, 4))

@@ -56,7 +56,7 @@ def test_a_dry_run_tells_what_was_found(
     for words in (
         '64x48',
         '/camera/depth/image_raw (Image, 8)',
-        'lidar /velodyne_points (8)',
+        'lidar /velodyne_points (PointCloud2, 8)',
         '7.0 .. 7.0',
         '100.0%',
         '2.00 4.00 4.00 4.00 4.00',
