@@ -152,12 +152,22 @@ def pack(
     raw: Annotated[
         bool, typer.Option('--raw', help='Raw images instead of JPEG and PNG.')
     ] = False,
+    no_depth: Annotated[
+        bool, typer.Option('--no-depth', help='Leave the depth images out, as a lidar robot does.')
+    ] = False,
 ) -> None:
-    """Turn a folder of RGB-D frames into a recording."""
+    """
+    Turn a folder of RGB-D frames into a recording.
+
+    KITTI's velodyne/*.bin and calib.txt, where the folder has them, become /velodyne_points and
+    /tf_static.
+    """
     with explained('pack'):
         from adabins_ros.bags import pack_folder
 
-        count = pack_folder(folder, output, start, stop, rate, compressed=not raw)
+        count = pack_folder(
+            folder, output, start, stop, rate, compressed=not raw, depth=not no_depth
+        )
         files = [output] if output.is_file() else list(output.iterdir())
         megabytes = sum(file.stat().st_size for file in files) / 1e6
         typer.echo(f'{output}: {count} frames, {megabytes:.1f} MB')

@@ -8,6 +8,7 @@ from typing import Any
 
 from adabins_ros.messages import (
     camera_info_fields,
+    cloud_fields,
     compressed_depth_fields,
     compressed_rgb_fields,
     image_fields,
@@ -16,15 +17,18 @@ from adabins_ros.messages import (
 from adabins_ros.messages.still_pictures import picture_kind
 
 from .errors import RecordingError
+from .folder_lidar import find_lidar, FolderLidar, quaternion
 from .folders import FolderFrame, read_bytes, RgbdFolder
-from .topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
+from .topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, POINT_CLOUD
 from .writer import RecordingWriter
 
 COLOUR_TOPIC = '/camera/image_raw'
+LIDAR_TOPIC = '/velodyne_points'
 DEPTH_TOPIC = '/camera/depth/image_raw'
 CAMERA_INFO_TOPIC = '/camera/camera_info'
 BASE_FRAME = 'camera_link'
 OPTICAL_FRAME = 'camera_color_optical_frame'
+LIDAR_FRAME = 'velodyne'
 _PNG_LEVEL = 6
 
 
@@ -35,6 +39,7 @@ def pack_folder(
     stop: int | None = None,
     rate_hz: float | None = None,
     compressed: bool = True,
+    depth: bool = True,
 ) -> int:
     """
     Make a recording from an RGB-D folder.
@@ -44,6 +49,9 @@ def pack_folder(
     /camera/image_raw/compressed and /camera/depth/image_raw/compressedDepth (PNG, lossless); a
     JPEG of the folder goes in as it is. A negative fy (pictures stored upside down, ICL-NUIM) is
     written into camera_info as it is: the pictures are not turned.
+
+    A folder with KITTI's velodyne/STEM.bin and calib.txt also gets /velodyne_points and the place
+    of the lidar in /tf_static.
 
     Parameters
     ----------
@@ -55,6 +63,8 @@ def pack_folder(
         Frames per second; by default what the folder says (see RgbdFolder).
     compressed : bool
         JPEG and PNG, or raw images.
+    depth : bool
+        Write the depth images; a robot with a lidar has none.
 
     Returns
     -------
@@ -73,15 +83,25 @@ def pack_folder(
         raise RecordingError(
             f'{source.path} has {len(source.frames)} frames; none from {start} to {stop}'
         )
+    lidar = find_lidar(source.path)
     with RecordingWriter(output) as writer:
-        _write_transform(writer, frames[0].stamp_ns)
+        _write_transforms(writer, frames[0].stamp_ns, lidar)
         for frame in frames:
             messages = {
                 CAMERA_INFO_TOPIC: (CAMERA_INFO, camera_info_fields(frame.camera)),
                 **(_compressed if compressed else _uncompressed)(source, frame),
             }
             for topic, (msgtype, fields) in messages.items():
-                writer.write(topic, msgtype, fields, log_ns=frame.stamp_ns, frame_id=OPTICAL_FRAME)
+                if depth or not topic.startswith(DEPTH_TOPIC):
+                    writer.write(
+                        topic, msgtype, fields, log_ns=frame.stamp_ns, frame_id=OPTICAL_FRAME
+                    )
+            cloud = lidar.cloud(frame.stem) if lidar else None
+            if cloud is not None:
+                fields = cloud_fields(cloud)
+                writer.write(
+                    LIDAR_TOPIC, POINT_CLOUD, fields, log_ns=frame.stamp_ns, frame_id=LIDAR_FRAME
+                )
     return len(frames)
 
 
@@ -106,13 +126,30 @@ def _compressed(source: RgbdFolder, frame: FolderFrame) -> dict[str, tuple[str, 
     }
 
 
-def _write_transform(writer: RecordingWriter, stamp_ns: int) -> None:
-    seconds, nanoseconds = stamp_from_ns(stamp_ns)
-    transform = {
-        'header': {'stamp': {'sec': seconds, 'nanosec': nanoseconds}, 'frame_id': BASE_FRAME},
-        'child_frame_id': OPTICAL_FRAME,
-        'transform': {'rotation': {'x': -0.5, 'y': 0.5, 'z': -0.5, 'w': 0.5}},
-    }
+def _write_transforms(writer: RecordingWriter, stamp_ns: int, lidar: FolderLidar | None) -> None:
+    transforms = [
+        _transform(stamp_ns, BASE_FRAME, OPTICAL_FRAME, {'x': -0.5, 'y': 0.5, 'z': -0.5, 'w': 0.5})
+    ]
+    if lidar is not None:
+        matrix = lidar.optical_from_lidar
+        place = dict(zip('xyz', matrix[:3, 3].tolist(), strict=True))
+        turn = quaternion(matrix[:3, :3])
+        transforms.append(_transform(stamp_ns, OPTICAL_FRAME, LIDAR_FRAME, turn, place))
     writer.write(
-        '/tf_static', 'tf2_msgs/msg/TFMessage', {'transforms': [transform]}, log_ns=stamp_ns
+        '/tf_static', 'tf2_msgs/msg/TFMessage', {'transforms': transforms}, log_ns=stamp_ns
     )
+
+
+def _transform(
+    stamp_ns: int,
+    parent: str,
+    child: str,
+    rotation: dict[str, float],
+    translation: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    seconds, nanoseconds = stamp_from_ns(stamp_ns)
+    return {
+        'header': {'stamp': {'sec': seconds, 'nanosec': nanoseconds}, 'frame_id': parent},
+        'child_frame_id': child,
+        'transform': {'translation': translation or {}, 'rotation': rotation},
+    }

@@ -17,6 +17,7 @@ from .recorded_message import RecordedMessage
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 Rank = tuple[int, ...]
 PICTURES = (IMAGE, COMPRESSED_IMAGE)
 _TRANSPORTS = ('/compressedDepth', '/compressed')

@@ -9,13 +9,12 @@ from typing import Any
 
 from adabins_ros.bags import CameraTopics, find_camera_topics, RecordingError
 from adabins_ros.bags.bag_index import BagIndex
-from adabins_ros.bags.topics import CAMERA_INFO, PICTURES
+from adabins_ros.bags.topics import CAMERA_INFO, PICTURES, POINT_CLOUD
 from adabins_ros.datasets.bag_cameras import BagCameras
 from adabins_ros.datasets.bag_truth import AlignedDepth, LidarDepth, Truth, UnalignedDepth
 from adabins_ros.datasets.config import SourceConfig
 from adabins_ros.datasets.transforms import StaticTransforms
 
-POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 # ROS 1 bags of the old tf package hold the latter.
 TRANSFORMS = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
 _ALIGNED = re.compile('aligned|registered|to_color|to_rgb')
