@@ -84,12 +84,17 @@ class OptimiserConfig(Section):
 
 
 class LossConfig(Section):
-    """SILog, and the chamfer distance between bin centres and true depths."""
+    """SILog, the chamfer distance of the bin centres, and the standard deviation's likelihood."""
 
     silog_weight: float = Field(1.0, ge=0)
     silog_lambda: float = Field(0.85, ge=0, le=1, description='1: blind to scale')
     silog_alpha: float = Field(10.0, gt=0, description='factor of SILog')
     chamfer_weight: float = Field(0.1, ge=0, description='0: none')
+    std_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of the standard deviation's likelihood, beyond the paper; 0: none",
+    )
 
 
 class TrainerConfig(Section):

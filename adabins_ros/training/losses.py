@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 from adabins_ros.training.process_sum import sum_over_processes
 import torch
 from torch import distributed, nn
@@ -10,6 +12,7 @@ from torch.nn import functional
 
 _SMALLEST_DEPTH_M = 1e-6
 _SMALLEST_SQUARE = 1e-12
+_SMALLEST_SPREAD = 1e-3
 
 
 def resize_like(prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -90,6 +93,59 @@ class SILog(nn.Module):
         square = deviation / pixels + (1.0 - self.lambda_) * mean.square()
         loss = self.alpha * square.clamp_min(_SMALLEST_SQUARE).sqrt()
         return torch.where(count > 0, loss, loss * 0.0)
+
+
+class StdLikelihood(nn.Module):
+    """
+    Negative log-likelihood of the log depth error under a Laplace distribution of the network's.
+
+    ln s + sqrt(2) |g| / s, with g = ln prediction - ln truth and s the standard deviation over the
+    depth; the mean over all valid pixels of the batch (Kendall and Gal, NIPS 2017, section 3, with
+    the likelihood of an L1 loss). It teaches the spread of the bins alone: g and the depth are
+    taken as given, so the depth is left to SILog.
+
+    Parameters
+    ----------
+    min_depth, max_depth : float
+        The network's depth range, m.
+
+    """
+
+    def __init__(self, min_depth: float, max_depth: float) -> None:
+        super().__init__()
+        self.min_depth, self.max_depth = min_depth, max_depth
+
+    def forward(
+        self, prediction: torch.Tensor, std: torch.Tensor, truth: torch.Tensor
+    ) -> torch.Tensor:
+        """
+        Compare a standard deviation with the errors that it should foretell.
+
+        Parameters
+        ----------
+        prediction, std : torch.Tensor
+            (B, 1, h, w), m; up-sampled here to the truth's size.
+        truth : torch.Tensor
+            (B, 1, H, W), m; 0 where unknown.
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar; 0 with zero gradients if no pixel is valid.
+
+        """
+        prediction, std = resize_like(prediction.detach(), truth), resize_like(std, truth)
+        truth = truth.float()
+        valid = valid_depth(truth, self.min_depth, self.max_depth)
+        prediction = prediction.clamp_min(_SMALLEST_DEPTH_M)
+        error = (torch.log(prediction) - torch.log(torch.where(valid, truth, 1.0))).abs()
+        spread = (std / prediction).clamp_min(_SMALLEST_SPREAD)
+        likelihood = torch.log(spread) + math.sqrt(2) * error / spread
+        sums = torch.stack([torch.where(valid, likelihood, 0.0).sum(), valid.sum()])
+        if self.training and distributed.is_available() and distributed.is_initialized():
+            sums = sum_over_processes(sums)
+        total, pixels = sums.unbind()
+        return total / pixels.detach().clamp_min(1.0)
 
 
 class BinCentersChamfer(nn.Module):

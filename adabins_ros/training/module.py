@@ -10,7 +10,7 @@ from typing import Any
 
 from adabins_ros.model import AdaBins, DepthDistribution
 from adabins_ros.training.config import TrainingConfig
-from adabins_ros.training.losses import BinCentersChamfer, resize_like, SILog
+from adabins_ros.training.losses import BinCentersChamfer, resize_like, SILog, StdLikelihood
 from adabins_ros.training.metrics import DepthErrorMetric
 from adabins_ros.training.std_calibration import StdCalibration
 import numpy as np
@@ -56,6 +56,7 @@ class DepthTraining(pl.LightningModule):
         loss = config.loss
         self.silog = SILog(low, high, lambda_=loss.silog_lambda, alpha=loss.silog_alpha)
         self.chamfer = BinCentersChamfer(low, high)
+        self.std_likelihood = StdLikelihood(low, high)
         self.errors = DepthErrorMetric(low, high)
         self.std_calibration = StdCalibration(low, high)
         if config.network.freeze_encoder:
@@ -120,13 +121,21 @@ class DepthTraining(pl.LightningModule):
         return losses['loss']
 
     def losses(self, output: DepthDistribution, truth: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return ``loss`` and, unweighted, its parts; chamfer for bins that can be learned."""
+        """
+        Return ``loss`` and, unweighted, its parts.
+
+        The chamfer distance is for bins that can be learned, the standard deviation's likelihood
+        for strategies that have bins.
+        """
         weights = self.config.loss
         losses = {'silog': self.silog(output.depth, truth)}
         loss = weights.silog_weight * losses['silog']
         if weights.chamfer_weight and output.bin_centers.requires_grad:
             losses['chamfer'] = self.chamfer(output.bin_centers, truth)
             loss = loss + weights.chamfer_weight * losses['chamfer']
+        if weights.std_weight and output.bin_centers.shape[1]:
+            losses['std'] = self.std_likelihood(output.depth, output.std, truth)
+            loss = loss + weights.std_weight * losses['std']
         return {'loss': loss, **losses}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:

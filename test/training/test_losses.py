@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The losses against their formulas, at the edges of what data brings."""
 
-from adabins_ros.training.losses import BinCentersChamfer, SILog
+import math
+
+from adabins_ros.training.losses import BinCentersChamfer, SILog, StdLikelihood
 import pytest
 import torch
 
@@ -120,3 +122,30 @@ def test_half_precision_predictions_are_compared_in_single_precision() -> None:
         torch.testing.assert_close(
             chamfer, BinCentersChamfer(*RANGE)(centers, truth), rtol=0.1, atol=1e-3
         )
+
+
+def test_the_likelihood_is_best_where_the_standard_deviation_is_the_error() -> None:
+    prediction, truth = random_depth(2, 1, 6, 8), random_depth(2, 1, 6, 8, seed=1)
+    error = (prediction.log() - truth.log()).abs()
+    best = math.sqrt(2) * error * prediction
+    expected = (math.sqrt(2) * error).log().mean() + 1
+    likelihood = StdLikelihood(*RANGE)
+    torch.testing.assert_close(likelihood(prediction, best, truth), expected)
+    assert likelihood(prediction, 1.2 * best, truth) > expected
+    assert likelihood(prediction, best / 1.2, truth) > expected
+
+
+def test_the_likelihood_leaves_the_depth_alone_and_survives_missing_truth() -> None:
+    prediction = random_depth(2, 1, 6, 8).requires_grad_()
+    std = torch.full_like(prediction, 0.3).requires_grad_()
+    truth = random_depth(2, 1, 6, 8, seed=1)
+    truth[0], truth[1, :, :3] = 0, torch.nan
+    StdLikelihood(*RANGE)(prediction, std, truth).backward()
+    assert prediction.grad is None
+    assert std.grad is not None
+    assert std.grad[1, :, 3:].ne(0).all()
+    assert std.grad[0].eq(0).all()
+    loss = StdLikelihood(*RANGE)(prediction, std, torch.zeros_like(truth))
+    loss.backward()
+    assert float(loss) == 0.0
+    assert std.grad.isfinite().all()
