@@ -154,10 +154,10 @@ def _train_all(output: Path, config: TrainingConfig, overrides: Sequence[str]) -
 
 def _tell_of_advantage(config: TrainingConfig, console: Console) -> None:
     start = load_model(config.network.model).config
-    if start.trained:
+    if start.trained and not config.network.from_scratch:
         console.print(
             f'{start.name} was trained with {start.bin_strategy} bins, which keep their weights '
-            'and so start ahead of the others.',
+            'and so start ahead of the others; network.from_scratch=true lets all start alike.',
             soft_wrap=True,
         )
 

@@ -15,6 +15,9 @@ class NetworkConfig(Section):
     """What is trained."""
 
     model: str = Field('adabins-lite', description='preset or model file to start from')
+    from_scratch: bool = Field(
+        False, description="random weights in place of the model's, whose architecture stays"
+    )
     encoder_weights: str | None = Field(
         None,
         description="what the encoder starts from: 'imagenet' (timm fetches it), or a file of "

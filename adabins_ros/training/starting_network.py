@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 import torch
 
+_UNTRAINED = {'trained': False, 'provenance': '', 'std_factor': 1.0}
 _CHANGES = ('bin_strategy', 'num_bins', 'min_depth', 'max_depth')
 
 
@@ -59,7 +60,7 @@ def starting_network(
                 'to the file'
             ) from error
     random_preset = config.model in PRESETS and not loaded.config.trained
-    if not random_preset:
+    if not random_preset and not config.from_scratch:
         _keep_what_fits(network, loaded, but_encoder=from_timm)
     if config.encoder_weights is not None and not from_timm:
         _fill_encoder(network, Path(config.encoder_weights).expanduser())
@@ -74,6 +75,8 @@ def _changed(
     }
     if size is not None:
         changes['input_size'] = size
+    if wanted.from_scratch:
+        changes.update(_UNTRAINED)
     try:
         return AdaBinsConfig.model_validate({**config.model_dump(), **changes})
     except ValidationError as error:

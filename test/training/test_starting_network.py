@@ -45,6 +45,18 @@ def test_other_bins_keep_the_encoder_and_the_depth_range_follows(
             assert tensor.equal(before[name]), name
 
 
+def test_from_scratch_only_the_architecture_is_kept(model: Path) -> None:
+    before = load_model(model)
+    known = {'trained': True, 'provenance': 'a kitchen', 'std_factor': 1.5}
+    before.config = before.config.model_copy(update=known)
+    save_checkpoint(before, model, overwrite=True)
+    network = starting_network(NetworkConfig(model=str(model), from_scratch=True), seed=3)
+    assert not network.config.trained
+    assert network.config.model_copy(update=known) == before.config
+    weight = 'decoder.bottleneck.weight'
+    assert not network.state_dict()[weight].equal(before.state_dict()[weight])
+
+
 def test_the_encoder_can_start_from_a_file_of_timms(model: Path, tmp_path: Path) -> None:
     torch.manual_seed(2)
     config = load_model(model).config
