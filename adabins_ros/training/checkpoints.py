@@ -62,8 +62,26 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        """Save so that neither a kill nor a power cut leaves half a file under the name."""
+        """
+        Save so that neither a kill nor a power cut leaves half a file under the name.
+
+        Raises
+        ------
+        OSError
+            With the name; the checkpoint before is still there.
+
+        """
         path = Path(path)
+        try:
+            self._save(checkpoint, path)
+        except (OSError, RuntimeError) as error:
+            # Torch's writer covers what stopped it by an error of its own.
+            reason = error.__context__ if isinstance(error, RuntimeError) else error
+            if not isinstance(reason, OSError):
+                raise
+            raise OSError(reason.errno, reason.strerror, str(path)) from error
+
+    def _save(self, checkpoint: dict[str, Any], path: Path) -> None:
         handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
         try:
             with os.fdopen(handle, 'wb') as file:
@@ -81,7 +99,7 @@ class RunCheckpoints(Callback):
     Save the run as the configuration says, and end it in good order.
 
     Checkpoints are taken after steps of the optimiser, never between accumulated batches, and at
-    the end of an epoch after its validation.
+    the end of an epoch, or of the run, after its validation.
 
     Parameters
     ----------
@@ -108,15 +126,21 @@ class RunCheckpoints(Callback):
         self._started = monotonic()
         self._seconds_before = 0.0
         self._step = 0
+        self._at_end = False
         self._epoch_is_whole = False
         # What a run that was killed while it saved has left.
         for left_over in path.parent.glob(f'.{path.name}.*'):
             left_over.unlink(missing_ok=True)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note where and when the run starts."""
+        """Note where and when the run starts, if it has not made its last step already."""
         self._step = trainer.global_step
         self._started = monotonic()
+        stopped_early = any(
+            stopping.stopped_epoch for stopping in trainer.early_stopping_callbacks
+        )
+        if stopped_early or self._is_last(self._step):
+            trainer.should_stop = True
 
     def on_train_batch_end(
         self,
@@ -132,20 +156,21 @@ class RunCheckpoints(Callback):
         if step == self._step:
             return
         self._step = step
-        at_end = self.config.max_steps is not None and step >= self.config.max_steps
+        self._at_end = self._is_last(step)
         interrupted, self.time_share = self._agree(trainer)
         self.out_of_time = self.time_share >= 1
-        stops = at_end or interrupted or self.out_of_time
-        if not self._epoch_is_whole and (stops or step % self.config.checkpoint_every == 0):
+        stops = self._at_end or interrupted or self.out_of_time
+        is_due = stops or step % self.config.checkpoint_every == 0
+        if is_due and not self._epoch_is_whole and not self._at_end:
             trainer.save_checkpoint(self.path)
-        if interrupted and not self._epoch_is_whole:
-            raise Interrupted
+            if interrupted:
+                raise Interrupted
         if stops:
             trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save at the end of an epoch; one that was stopped inside has been saved there."""
-        if self._epoch_is_whole:
+        if self._epoch_is_whole or self._at_end:
             trainer.save_checkpoint(self.path)
         if self._agree(trainer)[0]:
             raise Interrupted
@@ -157,6 +182,9 @@ class RunCheckpoints(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take what a checkpoint holds."""
         self._seconds_before = state_dict['seconds']
+
+    def _is_last(self, step: int) -> bool:
+        return self.config.max_steps is not None and step >= self.config.max_steps
 
     @property
     def _seconds(self) -> float:

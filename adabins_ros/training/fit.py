@@ -35,8 +35,8 @@ from pytorch_lightning.callbacks import (
     RichProgressBar,
 )
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 import torch
-
 
 _IN_TRACE = f'{RecordingError.__name__}: '
 
@@ -167,11 +167,7 @@ def _trainer(
 ) -> pl.Trainer:
     settings = config.trainer
     return pl.Trainer(
-        accelerator=settings.accelerator,
-        devices=settings.devices if settings.devices != 'auto' else _devices(settings),
-        num_nodes=settings.num_nodes,
-        strategy=settings.strategy,
-        precision=_precision(settings),
+        **_hardware(settings),
         max_epochs=settings.max_epochs,
         accumulate_grad_batches=config.optimiser.accumulate,
         gradient_clip_val=config.optimiser.clip_norm or None,
@@ -208,7 +204,11 @@ def _callbacks(
         better = 'max' if settings.monitor in LARGER_IS_BETTER else 'min'
         callbacks.append(
             EarlyStopping(
-                f'validation/{settings.monitor}', patience=settings.patience, mode=better
+                f'validation/{settings.monitor}',
+                patience=settings.patience,
+                mode=better,
+                # After the epoch it would count the validation only once that has been saved.
+                check_on_train_epoch_end=False,
             )
         )
     if settings.pictures_every:
@@ -216,6 +216,44 @@ def _callbacks(
     if settings.progress:
         callbacks.append(RichProgressBar())
     return [*callbacks, checkpoints]
+
+
+def check_hardware(settings: TrainerConfig) -> None:
+    """
+    Try whether this machine can train so.
+
+    Raises
+    ------
+    RunError
+        There is no such device, strategy or precision.
+
+    """
+    if settings.accelerator in ('gpu', 'cuda') and not torch.cuda.is_available():
+        raise RunError(
+            f'trainer.accelerator is {settings.accelerator}, but torch finds no GPU here: set it '
+            'to auto or cpu, or install a torch that fits the driver'
+        )
+    on_cpu = settings.accelerator == 'cpu' or not torch.cuda.is_available()
+    if on_cpu and settings.precision == '16-mixed':
+        raise RunError('trainer.precision is 16-mixed, which needs a GPU: set it to auto')
+    _quiet()
+    try:
+        pl.Trainer(**_hardware(settings), logger=False, enable_checkpointing=False)
+    except (MisconfigurationException, ValueError) as error:
+        raise RunError(
+            f'no training on trainer.devices={settings.devices} with trainer.strategy='
+            f'{settings.strategy}: {str(error).split(". ")[0]}'
+        ) from error
+
+
+def _hardware(settings: TrainerConfig) -> dict[str, Any]:
+    return {
+        'accelerator': settings.accelerator,
+        'devices': settings.devices if settings.devices != 'auto' else _devices(settings),
+        'num_nodes': settings.num_nodes,
+        'strategy': settings.strategy,
+        'precision': _precision(settings),
+    }
 
 
 def _devices(settings: TrainerConfig) -> int | str:

@@ -10,7 +10,13 @@ from typing import Any
 from adabins_ros.model import AdaBins
 from adabins_ros.training.config import TrainingConfig
 from adabins_ros.training.config_loading import load_config, setting
-from adabins_ros.training.fit import begin_run, fit, is_first_process, TrainingResult
+from adabins_ros.training.fit import (
+    begin_run,
+    check_hardware,
+    fit,
+    is_first_process,
+    TrainingResult,
+)
 from adabins_ros.training.run_directory import RunDirectory, RunError, write_json
 from adabins_ros.training.run_report import note_unusable, print_data, UnusableFrames
 from adabins_ros.training.starting_network import starting_network
@@ -39,13 +45,15 @@ def begin(
     Raises
     ------
     RunError
-        The folder is not empty, or the data are others than those of the given run.
+        The folder is not empty, this machine can't train so, or the data are others than those
+        of the given run.
     RecordingError, ModelError
         The data or the model can't be used.
 
     """
     if is_first_process():
         RunDirectory.check_new(output)
+    check_hardware(config.trainer)
     network, data = network_and_data(config)
     check_usable(data, network.config)
     if same_data_as is not None:
@@ -68,6 +76,7 @@ def go_on(output: Path, overrides: Sequence[str] = ()) -> TrainingResult:
     ended = run.ending()
     if ended.get('ending') == 'finished':
         return TrainingResult(run, ended['steps'], 'finished', run.best_metrics())
+    check_hardware(config.trainer)
     network, data = network_and_data(config)
     run.check_split(data.split)
     return _fit(run, config, network, data)

@@ -3,6 +3,7 @@
 
 import os
 from pathlib import Path
+import resource
 import signal
 import subprocess
 import sys
@@ -46,6 +47,21 @@ def test_a_checkpoint_replaces_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / 'last.ckpt'
     for step in range(2):
         WholeFileCheckpointIO().save_checkpoint({'step': step}, path)
+    assert torch.load(path, weights_only=True) == {'step': 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_without_room_for_a_new_checkpoint_the_one_before_stays(tmp_path: Path) -> None:
+    path = tmp_path / 'last.ckpt'
+    WholeFileCheckpointIO().save_checkpoint({'step': 1}, path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(OSError, match='File too large') as raised:
+            WholeFileCheckpointIO().save_checkpoint({'much': torch.zeros(1_000_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.filename == str(path)
     assert torch.load(path, weights_only=True) == {'step': 1}
     assert list(tmp_path.iterdir()) == [path]
 

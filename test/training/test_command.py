@@ -22,6 +22,7 @@ SETTINGS = [
     'trainer.max_epochs=2',
     'trainer.progress=false',
 ]
+CPU = ['trainer.accelerator=cpu']
 
 
 @pytest.fixture(scope='module')
@@ -110,6 +111,9 @@ def test_a_run_tells_what_it_trains_on_and_what_was_unusable(
         (['--model', 'adabins-huge', '--bags', 'BAG'], 'adabins-huge'),
         (['optimiser.rate=1'], 'optimiser.rate is not a setting'),
         (['--resume'], 'nothing to resume'),
+        (['--bags', 'BAG', 'trainer.strategy=dpd'], 'with trainer.strategy=dpd'),
+        (['--bags', 'BAG', 'trainer.devices=0'], 'no training on trainer.devices=0'),
+        (['--bags', 'BAG', *CPU, 'trainer.precision=16-mixed'], '16-mixed, which needs a GPU'),
         (['--bags', 'BAG', 'data.size=[32,32]'], 'change data.size'),
         ([], '--bags'),
     ],

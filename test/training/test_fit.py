@@ -19,6 +19,7 @@ import sys
 from typing import Any
 
 from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, save_checkpoint
+from adabins_ros.training.checkpoints import WholeFileCheckpointIO
 from adabins_ros.training.config_loading import load_config
 from adabins_ros.training.fit import begin_run, fit, is_first_process, TrainingResult
 from adabins_ros.training.run_directory import RunDirectory, RunError
@@ -226,6 +227,41 @@ def test_max_steps_ends_the_schedule_and_the_run(tmp_path: Path, tiny_model: Pat
     assert schedule['total_steps'] == schedule['last_epoch'] == 5
 
 
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['trainer.max_steps=5'],
+        ['trainer.patience=1', 'optimiser.learning_rate=1e-12', 'network.freeze_batch_norm=true'],
+    ],
+)
+def test_a_run_that_has_made_its_last_step_makes_no_further_one(
+    words: list[str], tmp_path: Path, tiny_model: Path
+) -> None:
+    steps = train(tmp_path / 'run', tiny_model, *words).steps
+    assert steps < 18
+    before = {path: path.read_bytes() for path in (tmp_path / 'run').glob('[lb]*')}
+    assert train(tmp_path / 'run', tiny_model).steps == steps
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_last_step_is_saved_with_its_validation(tmp_path: Path, tiny_model: Path) -> None:
+    # Else a run that is killed while it validates would never choose among its last weights.
+    seen = []
+
+    class Saved(WholeFileCheckpointIO):
+        """Note which validations were made before."""
+
+        def save_checkpoint(self, checkpoint: dict[str, Any], *more: Any, **named: Any) -> None:
+            lines = validations(tmp_path / 'run') if checkpoint['global_step'] > 4 else []
+            seen.append((checkpoint['global_step'], [line['step'] for line in lines]))
+            super().save_checkpoint(checkpoint, *more, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('adabins_ros.training.fit.WholeFileCheckpointIO', Saved)
+        train(tmp_path / 'run', tiny_model, 'trainer.max_steps=8')
+    assert seen == [(4, []), (6, [6]), (8, [6, 8])]
+
+
 def test_out_of_time_a_run_stops_and_goes_on(tmp_path: Path, tiny_model: Path) -> None:
     result = train(tmp_path / 'run', tiny_model, 'trainer.max_minutes=0.00001')
     assert (result.ending, result.steps) == ('out of time', 1)
@@ -288,26 +324,6 @@ def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path, start: Run, whole: Pat
     assert load_model(tmp_path / 'run' / 'best.safetensors').config.trained
     assert start(tmp_path / 'run').returncode == 0
     check_same_end(whole, tmp_path / 'run')
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path, start: Run) -> None:
-    # No process sees the other's images in its batch norms, nor the other's dropout.
-    same = ['network.bin_strategy=trained', 'network.freeze_batch_norm=true']
-    one = start(tmp_path / 'one', '-', *same, 'data.batch_size=4', 'trainer.max_epochs=1')
-    assert one.returncode == 0, one.stderr
-    two = start(tmp_path / 'two', '-', *same, 'trainer.devices=2', 'trainer.max_epochs=1')
-    assert two.returncode == 0, two.stderr
-    expected, actual = (
-        json.loads((tmp_path / name / 'metrics.jsonl').read_text().splitlines()[-1])
-        for name in ('one', 'two')
-    )
-    assert actual.keys() == expected.keys()
-    assert 'train_epoch/chamfer' in expected
-    for name, value in expected.items():
-        assert actual[name] == pytest.approx(value, abs=1e-3), name
-    errors = validations(tmp_path / 'one')[0]
-    assert validations(tmp_path / 'two')[0] == pytest.approx(errors, abs=1e-3)
 
 
 def main() -> None:
