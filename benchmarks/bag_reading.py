@@ -3,7 +3,8 @@
 Measure how fast training reads: pairs from an uncompressed mcap, and the loader with workers.
 
 Writes a recording of 640x480 noise into a temporary folder, so that nothing compresses away.
-Run it as `python benchmarks/bag_reading.py`; one row per way of reading.
+Run it as `python benchmarks/bag_reading.py`. It prints one row per way of reading, what indexing
+took, and the memory of the loader and its workers in the first and the last quarter of an epoch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import platform
 import tempfile
 import time
+from typing import Any
 
 from adabins_ros.bags import RecordingWriter
 from adabins_ros.datasets.bag_source import BagSource
@@ -31,6 +33,8 @@ from torch.utils.data import DataLoader
 
 IMAGE = 'sensor_msgs/msg/Image'
 STEP_NS = 33_333_333
+# Batches between two looks at the memory.
+_SAMPLED_EVERY = 4
 
 
 def record(path: Path, frames: int) -> None:
@@ -50,62 +54,79 @@ def record(path: Path, frames: int) -> None:
                 writer.write(topic, kind, fields, log_ns=log_ns, frame_id='camera')
 
 
-def resident_mb() -> float:
-    """Return the memory of this process, MB."""
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
-    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
+def memory_mb() -> float:
+    """Return the memory of this process and its workers, MB, what they share counted once."""
+    children = Path(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read_text().split()
+    total = 0
+    for process in (str(os.getpid()), *children):
+        for line in Path(f'/proc/{process}/smaps_rollup').read_text().splitlines():
+            if line.startswith('Pss:'):
+                total += int(line.split()[1])
+    return total * 1024 / 1e6
+
+
+def read_pairs(source: BagSource, numbers: list[int], seconds: float) -> float:
+    """Return how many pairs a second one process decodes."""
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        source[numbers[count % len(numbers)]]
+        count += 1
+    return count / (time.perf_counter() - start)
+
+
+def memory_over_epoch(loader: DataLoader[dict[str, Any]]) -> tuple[float, float]:
+    """Return the mean memory in the first and in the last quarter of an epoch, MB."""
+    seen = []
+    for number, _ in enumerate(loader):
+        if number % _SAMPLED_EVERY == 0:
+            seen.append(memory_mb())
+    quarter = max(1, len(seen) // 4)
+    return float(np.mean(seen[:quarter])), float(np.mean(seen[-quarter:]))
 
 
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--frames', type=int, default=240)
+    parser.add_argument('--frames', type=int, default=480)
     parser.add_argument('--seconds', type=float, default=8, help='per row')
     parser.add_argument('--workers', type=int, default=2)
     options = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     table = Table(title=f'{platform.machine()}, {os.cpu_count()} cores', title_justify='left')
-    for heading in ('what', 'pairs/s', 'memory before', 'after'):
+    for heading in ('what', 'pairs/s', 'memory after'):
         table.add_column(heading)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'noise.mcap'
         record(path, options.frames)
-        start = time.perf_counter()
+        before, start = memory_mb(), time.perf_counter()
         source = BagSource(path)
-        opening = time.perf_counter() - start
+        opening, grown = time.perf_counter() - start, memory_mb() - before
         size = path.stat().st_size / 1e6
         order = np.random.default_rng(0).permutation(len(source)).tolist()
-        frames = [(0, index) for index in order]
         for name, numbers in (('in order', sorted(order)), ('at random', order)):
-            before, count, start = resident_mb(), 0, time.perf_counter()
-            while time.perf_counter() - start < options.seconds:
-                source[numbers[count % len(numbers)]]
-                count += 1
-            rate = count / (time.perf_counter() - start)
-            table.add_row(
-                f'640x480 pairs, one process, {name}',
-                f'{rate:.0f}',
-                f'{before:.0f} MB',
-                f'{resident_mb():.0f} MB',
-            )
+            rate = read_pairs(source, numbers, options.seconds)
+            what = f'640x480 pairs, one process, {name}'
+            table.add_row(what, f'{rate:.0f}', f'{memory_mb():.0f} MB')
+        frames = [(0, index) for index in order]
         dataset = RgbdDataset([source], frames, (240, 320), Augmentation(AugmentationConfig()))
         loader = DataLoader(
             dataset, batch_size=8, num_workers=options.workers, persistent_workers=True
         )
         for epoch in ('first epoch', 'second epoch'):
-            before, start = resident_mb(), time.perf_counter()
+            start = time.perf_counter()
             count = sum(len(batch['name']) for batch in loader)
             rate = count / (time.perf_counter() - start)
-            table.add_row(
-                f'240x320 with all changes, {options.workers} workers, {epoch}',
-                f'{rate:.0f}',
-                f'{before:.0f} MB',
-                f'{resident_mb():.0f} MB',
-            )
+            what = f'240x320 with all changes, {options.workers} workers, {epoch}'
+            table.add_row(what, f'{rate:.0f}', f'{memory_mb():.0f} MB')
+        first, last = memory_over_epoch(loader)
     console = Console()
     console.print(table)
-    console.print(f'{size:.0f} MB were indexed in {opening:.2f} s')
+    console.print(f'{size:.0f} MB were indexed in {opening:.2f} s with {grown:.1f} MB of memory')
+    console.print(
+        f'memory with {options.workers} workers: {first:.0f} MB in the first quarter of an epoch, '
+        f'{last:.0f} MB in the last'
+    )
 
 
 if __name__ == '__main__':

@@ -16,11 +16,11 @@ from .definitions import normal_type_name, types_of, with_ros2_header
 from .errors import RecordingError
 from .storage import way_out
 
-# RFC 8878, first bytes of a frame.
-_ZSTD = b'\x28\xb5\x2f\xfd'
-
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
+
+# RFC 8878, first bytes of a frame.
+_ZSTD = b'\x28\xb5\x2f\xfd'
 
 
 @dataclass(frozen=True)
