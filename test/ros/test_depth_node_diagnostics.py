@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from adabins_ros.model import AdaBins, AdaBinsConfig, save_checkpoint
 import numpy as np
 import pytest
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -14,6 +17,16 @@ def image() -> Image:
     """Return an image."""
     pixels = np.random.default_rng(5).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     return Image(height=48, width=64, encoding='rgb8', step=192, data=pixels.tobytes())
+
+
+@pytest.fixture
+def untrained(tmp_path: Path, repository: Path) -> Path:
+    """Return a model file of random weights."""
+    tiny = (repository / 'test/training/tiny_network.json').read_text()
+    save_checkpoint(
+        AdaBins(AdaBinsConfig.model_validate_json(tiny)), tmp_path / 'tiny.safetensors'
+    )
+    return tmp_path / 'tiny.safetensors'
 
 
 @pytest.fixture(scope='module')
@@ -32,14 +45,6 @@ def test_it_comes_once_a_second_in_the_name_of_the_node(station):
     assert status.name == 'test_depth_node_diagnostics/depth_node: depth'
     assert status.hardware_id == values['device']
     assert values['state'] == 'active'
-
-
-def test_an_untrained_network_is_called_one(station, image, camera_info):
-    station.exchange(image, camera_info)
-    status, values = station.diagnostics_until()
-    assert values['trained'] == 'False'
-    assert 'untrained network: depth is meaningless' in status.message
-    assert status.level == status.WARN
 
 
 def test_every_stage_has_its_percentiles_and_the_frame_its_age(station, image, camera_info):
@@ -71,14 +76,17 @@ def test_silence_makes_the_status_stale_and_says_what_it_may_be(station, image, 
     assert 'FASTDDS_DEFAULT_PROFILES_FILE' in status.message
 
 
-def test_a_camera_on_another_topic_or_transport_is_found(start_node, make_station):
-    process = start_node('lonely', inference_size=[128, 160], remaps={'image_raw': 'elsewhere'})
+def test_a_camera_on_another_topic_or_transport_is_found_and_an_untrained_network_called_one(
+    start_node, make_station, untrained
+):
+    process = start_node('lonely', model=str(untrained), remaps={'image_raw': 'elsewhere'})
     station = make_station('lonely')
     status, _ = station.diagnostics_until(
         lambda status, _: 'published are /lonely/image_raw' in status.message, timeout_s=60
     )
     assert 'nothing publishes on /lonely/elsewhere' in status.message
     assert 'remap image_raw' in status.message
+    assert 'untrained network: depth is meaningless' in status.message
     publisher = station.node.create_publisher(CompressedImage, 'elsewhere/compressed', 5)
     status, _ = station.diagnostics_until(
         lambda status, _: "image_transport to 'compressed'" in status.message
