@@ -118,7 +118,9 @@ def _given(recording: Recorded, name: str, types: tuple[str, ...]) -> str:
             return candidate
     info = recording.topics.get(name)
     if info is not None:
-        raise RecordingError(f'{name} is a {info.msgtype}, not {" or ".join(types)}')
+        raise RecordingError(
+            f'{recording.path}: {name} is a {info.msgtype}, not {" or ".join(types)}'
+        )
     raise RecordingError(
         f'{recording.path} has no topic {name}; it has {recording.describe_topics()}'
     )
