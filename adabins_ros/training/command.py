@@ -6,16 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 import json
 from pathlib import Path
-import re
-import sys
 from typing import Annotated, TYPE_CHECKING
 
+from adabins_ros.command_line import run_command, SETTING
 import typer
 
 if TYPE_CHECKING:
     from adabins_ros.training.fit import TrainingResult
-
-_SETTING = re.compile(r'[A-Za-z_][\w.]*=')
 
 
 def train(
@@ -73,7 +70,7 @@ def train(
     belongs to a result: settings, split, versions, metrics, TensorBoard. Ctrl-C saves.
     """
     words = more or []
-    overrides = [word for word in words if _SETTING.match(word) and not Path(word).exists()]
+    overrides = [word for word in words if SETTING.match(word) and not Path(word).exists()]
     recordings = [*(bags or []), *(word for word in words if word not in overrides)]
     if recordings:
         overrides.append(f'data.bags={json.dumps([_from_anywhere(bag) for bag in recordings])}')
@@ -106,30 +103,7 @@ def train(
 
 def main(arguments: Sequence[str] | None = None, prog_name: str = 'training') -> int:
     """Run the command line; what ROS's launch adds behind --ros-args is left out."""
-    from adabins_ros.cli import explained
-
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if '--ros-args' in words:
-        start = words.index('--ros-args')
-        end = words.index('--', start) + 1 if '--' in words[start:] else len(words)
-        del words[start:end]
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(train)
-    try:
-        with explained('train'):
-            app(words, prog_name=prog_name, standalone_mode=False)
-    except typer.Exit as leaving:
-        return leaving.exit_code
-    except typer.Abort:
-        return 1
-    except Exception as error:
-        # Typer's own, for words that it does not know.
-        show = getattr(error, 'show', None)
-        if show is None:
-            raise
-        show()
-        return int(getattr(error, 'exit_code', 2))
-    return 0
+    return run_command(train, 'train', arguments, prog_name)
 
 
 def _show(output: Path, file: Path | None, overrides: Sequence[str]) -> None:

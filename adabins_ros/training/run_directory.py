@@ -3,20 +3,14 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 import json
 import os
 from pathlib import Path
-import platform
-import subprocess
-import sys
 from typing import Any
 
-from adabins_ros import __version__
+from adabins_ros.provenance import environment
 from adabins_ros.training.config import TrainingConfig
 from adabins_ros.training.config_loading import load_config, save_config
-
-_PACKAGES = ('torch', 'torchvision', 'timm', 'pytorch-lightning', 'torchmetrics', 'numpy')
 
 
 class RunError(ValueError):
@@ -103,7 +97,9 @@ class RunDirectory:
         run = cls(path)
         if not run.config_file.is_file():
             what = 'holds no config.yaml' if path.is_dir() else 'does not exist'
-            raise RunError(f'run folder {path} {what}: there is nothing to resume')
+            below = any(path.glob('*/config.yaml'))
+            hint = '; with --ablation the runs below it go on' if below else ''
+            raise RunError(f'run folder {path} {what}: there is nothing to resume{hint}')
         return run
 
     def config(self) -> TrainingConfig:
@@ -167,37 +163,6 @@ def write_whole(file: Path, text: str) -> None:
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def environment() -> dict[str, Any]:
-    """Return what the result depends on beside the configuration."""
-    versions = {'python': platform.python_version(), 'adabins_ros': __version__}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = 'not installed'
-    return {
-        'versions': versions,
-        'git_revision': git_revision(),
-        'machine': f'{platform.system()} {platform.machine()}',
-        'command': sys.argv,
-    }
-
-
-def git_revision() -> str | None:
-    """Return the revision of the source tree, with '+' if it was changed; None without git."""
-    here = Path(__file__).resolve().parent
-    try:
-        said = subprocess.run(
-            ['git', '-C', str(here), 'describe', '--always', '--abbrev=12', '--dirty=+'],
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return said.stdout.strip() or None
 
 
 def _step(line: str) -> float:

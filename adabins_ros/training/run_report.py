@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from adabins_ros.datasets.samples import SourceReport
 from adabins_ros.training.run_directory import RunDirectory, write_whole
 from adabins_ros.training.training_data import TrainingData
@@ -43,9 +45,10 @@ def describe_split(data: TrainingData) -> str:
 def print_data(data: TrainingData, console: Console | None = None) -> None:
     """Print what was chosen in each source, and the split."""
     console = console or Console()
-    for source in data.train.sources:
-        for line in describe_source(source.report):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    lines = Counter(x for one in data.train.sources for x in describe_source(one.report))
+    for line, count in lines.items():
+        again = f' (given {count} times)' if count > 1 else ''
+        console.print(f'{line}{again}', markup=False, highlight=False, soft_wrap=True)
     console.print(describe_split(data), highlight=False, soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,8 @@ def _fit(
 
 
 def _source(config: TrainingConfig) -> str:
-    """Name the data for the provenance of the weights."""
+    """Name the data for the provenance of the weights; what was given twice with its number."""
     data = config.data
     inputs: list[Any] = [*data.bags, *data.folders, data.nyu, data.kitti]
-    return ', '.join(Path(one).name for one in inputs if one is not None)
+    counts = Counter(Path(one).name for one in inputs if one is not None)
+    return ', '.join(f'{name} x{n}' if n > 1 else name for name, n in counts.items())

@@ -86,7 +86,8 @@ def test_a_run_tells_what_it_trains_on_and_what_was_unusable(
 ) -> None:
     data = bytearray(bag.read_bytes())
     picture = data.index(b'\x89PNG', len(data) // 4)
-    data[picture + 20 : picture + 60] = bytes(40)
+    inside = slice(picture + 20, picture + 60)
+    data[inside] = bytes(40)
     broken = tmp_path / 'broken.mcap'
     broken.write_bytes(data[: len(data) * 3 // 4])
     output = tmp_path / 'run'
