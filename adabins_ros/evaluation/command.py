@@ -214,12 +214,22 @@ def _evaluate(
 
 
 def _sections(evaluation: Evaluation, values: dict[str, Any]) -> Sections:
-    """Return our rows, and those of papers to read them against."""
+    """Return our rows, those of each recording, and those of papers to read them against."""
     ours = {
         values['model']['config']['name']: asdict(evaluation.errors),
         'median-scaled': asdict(evaluation.scaled),
     }
-    return {'': ours, **values['published']}
+    each = values['by_source']
+    if len(each) < 2:
+        return {'': ours, **values['published']}
+    return {
+        '': ours,
+        'each recording': {name: one['errors'] for name, one in each.items()},
+        'each recording, median-scaled': {
+            name: one['errors_median_scaled'] for name, one in each.items()
+        },
+        **values['published'],
+    }
 
 
 def _summary(evaluation: Evaluation, values: dict[str, Any]) -> list[str]:

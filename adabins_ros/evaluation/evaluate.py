@@ -50,7 +50,8 @@ class FrameResult:
     ----------
     number : int
         Place among the frames of the evaluation.
-    name : str
+    name, source : str
+        Of the frame, and of the recording or folder that it is from.
     errors, scaled : DepthErrors
         As predicted; after multiplication by `scale`.
     scale : float
@@ -66,6 +67,7 @@ class FrameResult:
 
     number: int
     name: str
+    source: str
     errors: DepthErrors
     scaled: DepthErrors
     scale: float
@@ -111,6 +113,13 @@ class Evaluation:
     def scaled(self) -> DepthErrors:
         """Return the errors that are left with each frame's median scale, averaged likewise."""
         return average(frame.scaled for frame in self.frames)
+
+    def by_source(self) -> dict[str, list[FrameResult]]:
+        """Return the frames of each recording or folder by its name."""
+        found: dict[str, list[FrameResult]] = {}
+        for frame in self.frames:
+            found.setdefault(frame.source, []).append(frame)
+        return found
 
     def notable(self) -> dict[str, FrameResult]:
         """Return the best, median and worst frame by abs_rel; fewer of fewer frames."""
@@ -159,7 +168,7 @@ def evaluate(
         truth = protocol.counted(sample.depth)
         if truth.any():
             estimate = predict(predictor, sample)
-            found.frames.append(_compare(number, sample.name, estimate, truth, protocol, found))
+            found.frames.append(_compare(number, sample, estimate, truth, protocol, found))
         else:
             found.without_truth.append(sample.name)
     return found
@@ -174,7 +183,7 @@ def predict(predictor: Predictor, sample: RgbdSample) -> DepthEstimate:
 
 def _compare(
     number: int,
-    name: str,
+    sample: RgbdSample,
     estimate: DepthEstimate,
     truth: NDArray[np.float32],
     protocol: Protocol,
@@ -196,7 +205,8 @@ def _compare(
         ause_abs_rel, ause_rms = sparsified.ause_abs_rel, sparsified.ause_rms
     return FrameResult(
         number,
-        name,
+        sample.name,
+        sample.source,
         pixel_errors(p, y, *limits),
         pixel_errors(median_scaled(p, y, *limits), y, *limits),
         float(np.median(y) / np.median(p)),

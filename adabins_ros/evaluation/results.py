@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adabins_ros.evaluation.calibration import ONE_STD_SHARE, TWO_STD_SHARE
-from adabins_ros.evaluation.errors import DepthErrors
+from adabins_ros.evaluation.errors import average, DepthErrors
 from adabins_ros.evaluation.evaluate import Evaluation, FrameResult
 from adabins_ros.evaluation.frames import Frames
 from adabins_ros.evaluation.protocols import Protocol
@@ -88,6 +88,15 @@ def collect(
         },
         'errors': asdict(evaluation.errors),
         'errors_median_scaled': _without_scaled(evaluation.scaled),
+        'by_source': {
+            source: {
+                'frames': len(found),
+                'errors': asdict(average(frame.errors for frame in found)),
+                'errors_median_scaled': _without_scaled(average(x.scaled for x in found)),
+                'within_one_std': float(np.mean([frame.within_one_std for frame in found])),
+            }
+            for source, found in evaluation.by_source().items()
+        },
         'scale': _spread(evaluation),
         'by_depth': [
             {'range': one.label, **asdict(one)} for one in evaluation.depth_ranges.errors()
@@ -110,16 +119,25 @@ def write_frames(file: Path, evaluation: Evaluation) -> None:
     """Write a line of figures per frame; what there is not stays empty."""
     names = list(FIGURES)
     columns = [field.name for field in fields(FrameResult)]
-    others = [name for name in columns if name not in ('number', 'name', 'errors', 'scaled')]
+    told_apart = ('number', 'name', 'source', 'errors', 'scaled')
+    others = [name for name in columns if name not in told_apart]
     with file.open('w', newline='', encoding='utf-8') as stream:
         lines = csv.writer(stream)
         lines.writerow(
-            ['frame', 'pixels', *names, *(f'{name}_median_scaled' for name in names), *others]
+            [
+                'frame',
+                'source',
+                'pixels',
+                *names,
+                *(f'{name}_median_scaled' for name in names),
+                *others,
+            ]
         )
         for frame in evaluation.frames:
             lines.writerow(
                 [
                     frame.name,
+                    frame.source,
                     frame.errors.pixels,
                     *(_cell(getattr(frame.errors, name)) for name in names),
                     *(_cell(getattr(frame.scaled, name)) for name in names),

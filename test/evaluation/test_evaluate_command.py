@@ -85,6 +85,24 @@ def test_a_recording_becomes_a_report(walls, tiny_model, tmp_path, capsys):
     assert before == {path: path.read_bytes() for path in output.iterdir()}
 
 
+def test_several_recordings_are_told_apart(walls, tiny_model, tmp_path, capsys):
+    for name in ('near', 'far'):
+        pack_folder(walls(), tmp_path / f'{name}.mcap')
+    bags = [str(tmp_path / f'{name}.mcap') for name in ('near', 'far')]
+    output = tmp_path / 'report'
+    words = ['--model', str(tiny_model()), '--bags', *bags, '--output', str(output)]
+    assert main([*words, '--device', 'cpu', '--every', '3']) == 0
+    said = capsys.readouterr().out
+    assert said.index('each recording') < said.index('far') < said.index('median-scaled', 800)
+    values = json.loads((output / 'metrics.json').read_text())
+    each = values['by_source']
+    assert {name: one['frames'] for name, one in each.items()} == {'near': 2, 'far': 2}
+    assert each['near']['errors'] == pytest.approx(each['far']['errors'])
+    mean = np.mean([one['errors']['d1'] for one in each.values()])
+    assert values['errors']['d1'] == pytest.approx(mean)
+    assert 'each recording' in (output / 'report.html').read_text()
+
+
 def test_a_network_without_a_std_says_what_is_left_out(walls, tiny_model, tmp_path, capsys):
     model = tiny_model(bin_strategy='regression')
     output = tmp_path / 'report'
