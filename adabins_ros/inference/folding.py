@@ -74,7 +74,9 @@ def _pairs(network: AdaBins) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
             hooks.append(module.register_forward_hook(convolved))
         elif isinstance(module, nn.BatchNorm2d):
             hooks.append(module.register_forward_pre_hook(normed))
-    network(torch.zeros(1, 3, *network.config.input_size))
+    dtype = next(network.parameters()).dtype
+    # The mini-ViT has no batch norms, so that the size need not be legal for it.
+    network.decoder(network.encoder(torch.zeros(1, 3, 64, 64, dtype=dtype)))
     for hook in hooks:
         hook.remove()
     return pairs

@@ -52,10 +52,13 @@ def depth_and_std(
 
     """
     batch, _, height, width = logits.shape
+    # Half precision is too coarse for the sums, double is kept.
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    centers = centers.to(dtype)
     # The bins last: the pixels' scores then lie together, as the product that made them left them.
-    probabilities = torch.softmax(logits.flatten(2).transpose(1, 2).float(), dim=2)
-    middle = centers.float().mean(dim=1, keepdim=True)
-    relative = centers.float() - middle
+    probabilities = torch.softmax(logits.flatten(2).transpose(1, 2).to(dtype), dim=2)
+    middle = centers.mean(dim=1, keepdim=True)
+    relative = centers - middle
     moments = probabilities @ torch.stack([relative, relative.square()], dim=2)
     first, second = moments.transpose(1, 2).reshape(batch, 2, 1, height, width).unbind(1)
     # The clamp is above zero so that the square root keeps a finite gradient.

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mini-ViT and hybrid regression with what is linear in a row made one product."""
+
+from adabins_ros.model.adabins import AdaBins
+from adabins_ros.model.bins import bin_centers, normalized_widths
+import torch
+from torch import nn
+
+
+class HybridRegression(nn.Module):
+    """
+    From the decoded features to depth (paper, equations 1 to 3).
+
+    The range-attention maps K x and the 1x1 convolution W after them are one product, W K x; the
+    1x1 convolution P that ends separable range features makes it W K P x, on fewer channels.
+
+    Parameters
+    ----------
+    network : AdaBins
+        With adaptive bins; its parts are taken over.
+    fold_kernels : bool
+        Whether P goes into the product.
+    tile_pixels : int, optional
+        Pixels whose N bin scores are held at a time; all of an image by default.
+
+    """
+
+    def __init__(
+        self, network: AdaBins, *, fold_kernels: bool = True, tile_pixels: int | None = None
+    ) -> None:
+        super().__init__()
+        self.config = network.config
+        vit = network.mini_vit
+        self.num_kernels = vit.num_kernels
+        self.patch_embedding = vit.patch_embedding
+        self.positional_encodings = vit.positional_encodings
+        self.transformer = vit.transformer
+        self.regressor = vit.regressor
+        self.range_features: nn.Module = vit.range_features
+        self.pointwise: nn.Conv2d | None = None
+        if fold_kernels and isinstance(self.range_features, nn.Sequential):
+            self.range_features, pointwise = self.range_features
+            assert isinstance(pointwise, nn.Conv2d)
+            self.pointwise = pointwise
+        self.conv_out = network.conv_out
+        self.tile_pixels = tile_pixels
+
+    def forward(self, decoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """
+        Choose the bins and weigh them at each pixel.
+
+        Parameters
+        ----------
+        decoded : torch.Tensor
+            (B, C_d, h, w).
+
+        Returns
+        -------
+        depth, std : torch.Tensor
+            (B, 1, h, w), metres.
+        centers : torch.Tensor
+            (B, N), metres.
+
+        Raises
+        ------
+        ValueError
+            If the image has too few or too many patches.
+
+        """
+        embeddings = self.patch_embedding(decoded).flatten(2).transpose(1, 2)
+        tokens, most = embeddings.shape[1], self.positional_encodings.shape[0]
+        if not self.num_kernels < tokens <= most:
+            raise ValueError(
+                f'an image of {2 * decoded.shape[2]}x{2 * decoded.shape[3]} pixels has {tokens} '
+                f'patches, but the mini-ViT needs {self.num_kernels + 1} to {most}; resize it'
+            )
+        outputs = self.transformer(embeddings + self.positional_encodings[:tokens])
+        widths = normalized_widths(torch.relu(self.regressor(outputs[:, 0])), self.config.bin_eps)
+        centers = bin_centers(widths, self.config.min_depth, self.config.max_depth)
+        weight, bias = self._scoring(outputs[:, 1:][:, : self.num_kernels])
+        pixels = self.range_features(decoded).permute(0, 2, 3, 1).flatten(1, 2)
+        moments = self._moments(pixels, weight, bias, centers)
+        depth, std = moments.unflatten(1, decoded.shape[-2:]).unsqueeze(1).unbind(-1)
+        return depth, std, centers
+
+    def _scoring(self, kernels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give the weight (B, N, C) and the bias (B, 1, N) of the scores of a pixel's features."""
+        weight, bias = self.conv_out.weight.flatten(1) @ kernels, self.conv_out.bias
+        assert bias is not None
+        bias = bias.expand(len(weight), 1, -1)
+        if self.pointwise is not None:
+            assert self.pointwise.bias is not None
+            bias = bias + (weight @ self.pointwise.bias)[:, None]
+            weight = weight @ self.pointwise.weight.flatten(1)
+        return weight, bias
+
+    def _moments(
+        self,
+        pixels: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        centers: torch.Tensor,
+    ) -> torch.Tensor:
+        """Give depth and standard deviation, (B, pixels, 2), metres; see ``depth_and_std``."""
+        # Half precision is too coarse for the sums, double is kept.
+        dtype = torch.promote_types(centers.dtype, torch.float32)
+        middle = centers.to(dtype).mean(1, keepdim=True)
+        relative = centers.to(dtype) - middle
+        powers = torch.stack([relative, relative.square()], 2)
+        tiles = []
+        for tile in pixels.split(self.tile_pixels or pixels.shape[1], dim=1):
+            scores = torch.baddbmm(bias, tile, weight.mT)
+            tiles.append(_product(torch.softmax(scores, 2, dtype=dtype), powers))
+        first, second = (torch.cat(tiles, 1) if len(tiles) > 1 else tiles[0]).unbind(2)
+        std = (second - first.square()).clamp_min(1e-12).sqrt()
+        return torch.stack([first + middle, std], 2)
+
+
+def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Multiply matrices in their own precision, whatever autocast says."""
+    kind = left.device.type
+    if not torch.is_autocast_enabled(kind):
+        return left @ right
+    with torch.autocast(kind, enabled=False):
+        return left @ right

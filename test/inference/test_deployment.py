@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The deployed graph gives the network's depth, faster."""
+
+from adabins_ros.inference.deployment import deploy
+from adabins_ros.inference.rewrites import AS_WRITTEN, Rewrites
+from adabins_ros.model import AdaBins, AdaBinsConfig
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+STRATEGIES = ['regression', 'uniform', 'log', 'trained', 'adaptive']
+SIZES = [(1, 96, 128), (2, 97, 131), (1, 161, 95), (3, 64, 200)]
+# Every rewrite, however few channels there are.
+ALL = Rewrites(low_resolution_from=1, winograd_from=1, tile_pixels=1000)
+ALL_BUT_WINOGRAD = Rewrites(low_resolution_from=1, winograd_from=None, tile_pixels=1000)
+ALONE = {
+    'norms': Rewrites(True, False, None, None, False, None),
+    'bottleneck': Rewrites(False, True, None, None, False, None),
+    'low_resolution': Rewrites(False, False, 1, None, False, None),
+    'winograd': Rewrites(False, False, None, 1, False, None),
+    'kernels': Rewrites(False, False, None, None, True, None),
+    'tiles': Rewrites(False, False, None, None, False, 1000),
+    'none': AS_WRITTEN,
+    'default': Rewrites(),
+}
+KINDS = {
+    'separable': {'decoder_convolution': 'separable', 'bottleneck_padding': 0},
+    'full': {'decoder_convolution': 'full', 'bottleneck_padding': 0},
+    'full_with_head': {'encoder': 'tinynet_e', 'encoder_head': True},
+    'separable_with_head': {
+        'encoder': 'tinynet_e',
+        'encoder_head': True,
+        'decoder_convolution': 'separable',
+    },
+}
+
+
+def smooth_images(batch: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(batch, 3, 5, 6, generator=generator)
+    return functional.interpolate(coarse, (height, width), mode='bicubic')
+
+
+def seen_network(kind: str, strategy: str) -> AdaBins:
+    """Make a random network whose batch norms hold its own statistics, off by up to 20 %."""
+    torch.manual_seed(0)
+    config = AdaBinsConfig(
+        **{
+            'encoder': 'mobilenetv3_small_050',
+            'encoder_head': False,
+            'decoder_channels': (320, 16, 16, 8, 8),
+            'decoded_channels': 8,
+            'bin_strategy': strategy,
+            'num_bins': 8,
+            'patch_size': 8,
+            'embedding_dim': 16,
+            'num_kernels': 8,
+            'num_layers': 1,
+            'num_heads': 2,
+            'mlp_dim': 16,
+            'regressor_dim': 16,
+            'max_tokens': 200,
+            'input_size': (96, 128),
+            'std_factor': 1.3,
+            **KINDS[kind],
+        }
+    )
+    network = AdaBins(config)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.8, 1.2)
+        nn.init.uniform_(norm.bias, -0.2, 0.2)
+        norm.momentum = 1.0
+    with torch.no_grad():
+        network.train()(smooth_images(4, 96, 128, seed=1))
+        for norm in norms:
+            spread = norm.running_var.sqrt()
+            norm.running_mean += spread * torch.empty_like(spread).uniform_(-0.2, 0.2)
+            norm.running_var *= torch.empty_like(spread).uniform_(0.8, 1.2)
+    return network.eval()
+
+
+@torch.no_grad()
+def assert_same(network: AdaBins, deployed: nn.Module, tolerance_m: float) -> None:
+    dtype = next(network.parameters()).dtype
+    for size in SIZES:
+        image = smooth_images(*size).to(dtype)
+        expected, actual = network(image), deployed(image)
+        assert type(actual) is type(expected)
+        assert expected.depth.std() > 1e-3
+        options = {'rtol': 0, 'equal_nan': True}
+        torch.testing.assert_close(actual.depth, expected.depth, atol=tolerance_m, **options)
+        torch.testing.assert_close(
+            actual.bin_centers, expected.bin_centers, atol=tolerance_m, **options
+        )
+        # Where all probability is in one bin, the root magnifies the rounding of a zero.
+        torch.testing.assert_close(
+            actual.std.square(), expected.std.square(), atol=10 * tolerance_m, **options
+        )
+
+
+@pytest.mark.parametrize('strategy', STRATEGIES)
+@pytest.mark.parametrize('kind', KINDS)
+def test_every_network_keeps_its_depth(kind: str, strategy: str) -> None:
+    network = seen_network(kind, strategy)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for rewrites in (ALL_BUT_WINOGRAD, None):
+        assert_same(network, deploy(network, rewrites), 1e-4)
+    after = network.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    # In double precision only what is not exact could remain.
+    network.double()
+    assert_same(network, deploy(network, ALL), 1e-9)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('rewrite', ALONE)
+def test_each_rewrite_alone_is_exact(kind: str, rewrite: str) -> None:
+    network = seen_network(kind, 'adaptive').double()
+    assert_same(network, deploy(network, ALONE[rewrite]), 1e-9)
+
+
+@pytest.mark.parametrize('kind', ['separable', 'full_with_head'])
+def test_the_graph_can_be_exported(kind: str) -> None:
+    network = seen_network(kind, 'adaptive')
+    image = smooth_images(1, 97, 131)
+    deployed = deploy(network, ALL)
+    with torch.no_grad():
+        exported = torch.export.export(deployed, (image,)).module()
+        torch.testing.assert_close(exported(image), deployed(image), rtol=0, atol=1e-5)
