@@ -1,10 +1,12 @@
 # make demo   play the sample recording into the node; pictures, an mcap and a table
 # make test   run the tests
 # make lint   run the linters of a ROS package, ruff and mypy
+# make bench  run all benchmarks, half an hour or so: tables, and JSON and a plot in RESULTS
 #
 # Each first makes an environment of its own, which takes a few minutes and several GB once.
 #
 # BAG=FILE OUTPUT=FOLDER   what the demo plays, and where it writes
+# RESULTS=FOLDER           where the benchmarks write
 # TESTS='test/bags -x'     what is tested, and options of pytest
 # PYTHON=python3.12        the interpreter to make the environment with
 # VENV=.venv               where the environment lies
@@ -13,6 +15,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUTPUT ?= demo_output
+RESULTS ?= benchmark_results
 BAG ?=
 TESTS ?=
 TORCH_INDEX_URL ?=
@@ -26,7 +29,7 @@ unexport PYTHONPATH AMENT_PREFIX_PATH RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_C
 export LD_LIBRARY_PATH := $(shell printf %s "$$LD_LIBRARY_PATH" | tr : '\n' | grep -v '/ros/' \
     | paste -sd : -)
 
-.PHONY: help demo test lint environment FORCE
+.PHONY: help demo test lint bench environment FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -43,6 +46,13 @@ linters := 'ruff check .' 'ruff format --check .' 'flake8 $(code)' \
 lint: $(VENV)/.linters
 	@status=0; for linter in $(linters); do \
 	  echo "$$linter"; $(python) -m $$linter || status=1; \
+	done; exit $$status
+
+benchmarks := rewrites image_size chamfer bag_reading node_under_load
+bench: environment
+	@status=0; for name in $(benchmarks); do \
+	  echo "$$name"; \
+	  $(python) "benchmarks/$$name.py" --json '$(RESULTS)'/"$$name.json" || status=1; \
 	done; exit $$status
 
 environment: $(VENV)/.installed

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-import platform
 import tempfile
 import time
 from typing import Any
@@ -25,6 +24,7 @@ from adabins_ros.training.augmentation import Augmentation
 from adabins_ros.training.config import AugmentationConfig
 from adabins_ros.training.dataset import RgbdDataset
 import cv2
+from interleaved import machine, write_figures
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -90,12 +90,20 @@ def main() -> None:
     parser.add_argument('--frames', type=int, default=480)
     parser.add_argument('--seconds', type=float, default=8, help='per row')
     parser.add_argument('--workers', type=int, default=2)
+    parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    table = Table(title=f'{platform.machine()}, {os.cpu_count()} cores', title_justify='left')
+    table = Table(title=machine(), title_justify='left')
     for heading in ('what', 'pairs/s', 'memory after'):
         table.add_column(heading)
+    rows: list[dict[str, object]] = []
+
+    def add(what: str, rate: float) -> None:
+        memory = memory_mb()
+        table.add_row(what, f'{rate:.0f}', f'{memory:.0f} MB')
+        rows.append({'what': what, 'pairs_per_s': rate, 'memory_mb': memory})
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'noise.mcap'
         record(path, options.frames)
@@ -106,8 +114,7 @@ def main() -> None:
         order = np.random.default_rng(0).permutation(len(source)).tolist()
         for name, numbers in (('in order', sorted(order)), ('at random', order)):
             rate = read_pairs(source, numbers, options.seconds)
-            what = f'640x480 pairs, one process, {name}'
-            table.add_row(what, f'{rate:.0f}', f'{memory_mb():.0f} MB')
+            add(f'640x480 pairs, one process, {name}', rate)
         frames = [(0, index) for index in order]
         dataset = RgbdDataset([source], frames, (240, 320), Augmentation(AugmentationConfig()))
         loader = DataLoader(
@@ -117,8 +124,7 @@ def main() -> None:
             start = time.perf_counter()
             count = sum(len(batch['name']) for batch in loader)
             rate = count / (time.perf_counter() - start)
-            what = f'240x320 with all changes, {options.workers} workers, {epoch}'
-            table.add_row(what, f'{rate:.0f}', f'{memory_mb():.0f} MB')
+            add(f'240x320 with all changes, {options.workers} workers, {epoch}', rate)
         first, last = memory_over_epoch(loader)
     console = Console()
     console.print(table)
@@ -127,6 +133,14 @@ def main() -> None:
         f'memory with {options.workers} workers: {first:.0f} MB in the first quarter of an epoch, '
         f'{last:.0f} MB in the last'
     )
+    if options.json:
+        figures = {
+            'rows': rows,
+            'indexing_s': opening,
+            'indexing_mb': grown,
+            'epoch_quarters_mb': (first, last),
+        }
+        write_figures(options.json, 'bag_reading', figures)
 
 
 if __name__ == '__main__':

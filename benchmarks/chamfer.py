@@ -7,18 +7,18 @@ Time the bin-centre chamfer against brute force, forward and backward, in one ru
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
-import platform
-from statistics import median
-from time import perf_counter
+from pathlib import Path
+from typing import Any
 
 from adabins_ros.training.losses import BinCentersChamfer
+from interleaved import in_turns, machine, median_ms, speedup, write_figures
 import torch
 
 MIN_DEPTH, MAX_DEPTH = 0.1, 10.0
 POINTS = 60_000
 BINS = (64, 256)
-REPETITIONS = 9
 
 
 def brute_force(centers: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -35,37 +35,60 @@ def with_gradient(
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     centers: torch.Tensor,
     truth: torch.Tensor,
-) -> tuple[float, float, torch.Tensor]:
-    """Return seconds, value and the gradient with respect to the centres."""
+) -> tuple[float, torch.Tensor]:
+    """Return the value and its gradient with respect to the centres."""
     centers = centers.clone().requires_grad_()
-    start = perf_counter()
     value = loss(centers, truth)
     (gradient,) = torch.autograd.grad(value, centers)
-    return perf_counter() - start, value.item(), gradient
+    return value.item(), gradient
+
+
+def compare(bins: int, rounds: int) -> dict[str, Any]:
+    """Time brute force and ours in turns, and tell how much they differ."""
+    generator = torch.Generator().manual_seed(0)
+    truth = MIN_DEPTH + (MAX_DEPTH - MIN_DEPTH) * torch.rand(1, 1, 200, 300, generator=generator)
+    centers = MIN_DEPTH + (MAX_DEPTH - MIN_DEPTH) * torch.rand(1, bins, generator=generator)
+    exact = BinCentersChamfer(MIN_DEPTH, MAX_DEPTH)
+    seconds = in_turns(
+        {
+            'brute force': lambda: with_gradient(brute_force, centers, truth),
+            'ours': lambda: with_gradient(exact, centers, truth),
+        },
+        rounds,
+    )
+    slow_value, slow_gradient = with_gradient(brute_force, centers, truth)
+    fast_value, fast_gradient = with_gradient(exact, centers, truth)
+    middle, low, high = speedup(seconds['brute force'], seconds['ours'])
+    return {
+        'bins': bins,
+        'brute_force_ms': median_ms(seconds['brute force']),
+        'ours_ms': median_ms(seconds['ours']),
+        'speedup': middle,
+        'speedup_quartiles': (low, high),
+        'value_difference': abs(slow_value - fast_value),
+        'gradient_difference': float((slow_gradient - fast_gradient).abs().max()),
+    }
 
 
 def main() -> None:
     """Print the table."""
-    print(f'{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}')
-    print(f'{POINTS} points; medians of {REPETITIONS} alternating runs, forward and backward')
-    print('bins  brute force      ours  ratio  value differs  gradient differs')
-    generator = torch.Generator().manual_seed(0)
-    truth = MIN_DEPTH + (MAX_DEPTH - MIN_DEPTH) * torch.rand(1, 1, 200, 300, generator=generator)
-    for bins in BINS:
-        centers = MIN_DEPTH + (MAX_DEPTH - MIN_DEPTH) * torch.rand(1, bins, generator=generator)
-        exact = BinCentersChamfer(MIN_DEPTH, MAX_DEPTH)
-        seconds: tuple[list[float], list[float]] = ([], [])
-        for _ in range(REPETITIONS):
-            slow, slow_value, slow_gradient = with_gradient(brute_force, centers, truth)
-            fast, fast_value, fast_gradient = with_gradient(exact, centers, truth)
-            seconds[0].append(slow)
-            seconds[1].append(fast)
-        slow, fast = median(seconds[0]), median(seconds[1])
-        gradient_error = float((slow_gradient - fast_gradient).abs().max())
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument('--rounds', type=int, default=9)
+    parser.add_argument('--json', type=Path, help='also write the figures here')
+    options = parser.parse_args()
+    print(f'{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}')
+    print(f'{POINTS} points; medians of {options.rounds} rounds, forward and backward')
+    print('bins  brute force      ours  ratio      quartiles  value differs  gradient differs')
+    figures = [compare(bins, options.rounds) for bins in BINS]
+    for row in figures:
+        low, high = row['speedup_quartiles']
         print(
-            f'{bins:4d}  {1e3 * slow:8.1f} ms  {1e3 * fast:5.1f} ms  {slow / fast:5.1f}  '
-            f'{abs(slow_value - fast_value):13.1e}  {gradient_error:16.1e}'
+            f'{row["bins"]:4d}  {row["brute_force_ms"]:8.1f} ms  {row["ours_ms"]:5.1f} ms  '
+            f'{row["speedup"]:5.1f}  {low:5.1f} .. {high:5.1f}  {row["value_difference"]:13.1e}  '
+            f'{row["gradient_difference"]:16.1e}'
         )
+    if options.json:
+        write_figures(options.json, 'chamfer', figures)
 
 
 if __name__ == '__main__':

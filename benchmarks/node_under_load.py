@@ -9,7 +9,6 @@ endurance run: resident memory after the first minute against the end.
 
 import argparse
 from collections import Counter
-import json
 import os
 from pathlib import Path
 import platform
@@ -109,7 +108,9 @@ def main() -> None:
     figures = measure(options, frames)
     print_table(figures)
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=2))
+        from interleaved import write_figures
+
+        write_figures(options.json, 'node_under_load', figures)
 
 
 def measure(options: argparse.Namespace, frames: int) -> dict[str, object]:

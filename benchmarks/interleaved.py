@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Timing in turns, so that a busy machine slows all alike, and the file that keeps the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+import gc
+import json
+import os
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from adabins_ros.provenance import environment
+import numpy as np
+
+
+def in_turns(
+    works: Mapping[str, Callable[[], object]], rounds: int, *, warm_up: int = 1
+) -> dict[str, list[float]]:
+    """
+    Run all works once a round, in alternating order, and return their seconds by round.
+
+    The first ``warm_up`` rounds are not counted. Garbage is collected between rounds only.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    gc.disable()
+    try:
+        for number in range(-warm_up, rounds):
+            for name in list(works) if number % 2 else list(works)[::-1]:
+                start = perf_counter()
+                works[name]()
+                if number >= 0:
+                    seconds[name].append(perf_counter() - start)
+            gc.collect()
+    finally:
+        gc.enable()
+    return seconds
+
+
+def speedup(before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float]:
+    """Return median, lower and upper quartile of the ratio before / after, round by round."""
+    ratios = np.array(before) / np.array(after)
+    middle, low, high = np.percentile(ratios, [50, 25, 75])
+    return float(middle), float(low), float(high)
+
+
+def median_ms(seconds: Sequence[float]) -> float:
+    """Return the median, milliseconds."""
+    return 1e3 * float(np.median(seconds))
+
+
+def machine() -> str:
+    """Return the processor, its cores and the load, for the head of a table."""
+    models = [
+        line.split(':', 1)[1].strip()
+        for line in Path('/proc/cpuinfo').read_text().splitlines()
+        if line.startswith('model name')
+    ]
+    return f'{models[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}'
+
+
+def write_figures(path: Path, name: str, figures: Any) -> None:
+    """Write figures as JSON with machine, date, versions and git revision."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    date = datetime.now(timezone.utc).isoformat(timespec='seconds')
+    record = {
+        'benchmark': name,
+        'date': date,
+        **environment(),
+        'machine': machine(),
+        'figures': figures,
+    }
+    path.write_text(json.dumps(record, indent=2) + '\n')

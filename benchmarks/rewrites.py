@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Time each exact rewrite of the deployed graph alone, and all of them, against the graph as written.
+
+`python benchmarks/rewrites.py [--models adabins-lite adabins-nyu] [--rounds N]`
+
+"Authors' forward" is this package's network as written, with the range-attention maps, the 1x1
+convolution and the softmax over whole planes as in the authors' description; none of their code
+is used. Weights are random; the batch norms hold statistics that the network could have seen.
+Ratios are taken within a round and given with their quartiles, differences are of depth.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from adabins_ros.inference.deployment import deploy
+from adabins_ros.inference.rewrites import AS_WRITTEN, Rewrites
+from adabins_ros.model import AdaBins, PRESETS
+from adabins_ros.model.bins import bin_centers, normalized_widths
+from interleaved import in_turns, machine, median_ms, speedup, write_figures
+from rich.console import Console
+from rich.table import Table
+import torch
+from torch import nn
+from torch.nn import functional
+
+ALONE = {
+    'batch norms folded': Rewrites(True, False, None, None, False, None),
+    'head, bottleneck and convolution merged': Rewrites(False, True, None, None, False, None),
+    'products before up-sampling': Rewrites(False, False, 384, None, False, None),
+    'products before up-sampling, all blocks': Rewrites(False, False, 1, None, False, None),
+    'Winograd from 256 channels': Rewrites(False, False, None, 256, False, None),
+    'Winograd from 128 channels': Rewrites(False, False, None, 128, False, None),
+    'pointwise products in the kernels': Rewrites(False, False, None, None, True, None),
+    'softmax in tiles of 4800 pixels': Rewrites(False, False, None, None, False, 4800),
+}
+# What a network of separable convolutions has none of.
+FULL_ONLY = ('head', 'products', 'Winograd')
+SEPARABLE_ONLY = ('pointwise',)
+
+
+def network_with_statistics(name: str) -> AdaBins:
+    """Make a network of random weights whose batch norms do something, but magnify little."""
+    torch.manual_seed(0)
+    network = AdaBins(PRESETS[name]).eval()
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.normal_(norm.running_mean, 0, 0.1)
+            nn.init.uniform_(norm.running_var, 0.8, 1.2)
+            nn.init.uniform_(norm.weight, 0.8, 1.2)
+            nn.init.normal_(norm.bias, 0, 0.1)
+    return network.requires_grad_(False)
+
+
+def authors_forward(network: AdaBins, image: torch.Tensor) -> torch.Tensor:
+    """Compute depth (B, 1, h, w) in the order of the authors' description."""
+    config = network.config
+    decoded = network.decoder(network.encoder(image))
+    raw_widths, features, kernels = network.mini_vit(decoded)
+    maps = (kernels @ features.flatten(2)).unflatten(2, features.shape[-2:])
+    probabilities = torch.softmax(network.conv_out(maps), dim=1)
+    widths = normalized_widths(raw_widths, config.bin_eps)
+    centers = bin_centers(widths, config.min_depth, config.max_depth)
+    return (probabilities * centers[:, :, None, None]).sum(1, keepdim=True)
+
+
+def smooth_image(height: int, width: int) -> torch.Tensor:
+    """Make a (1, 3, height, width) image of blobs."""
+    coarse = torch.randn(1, 3, 8, 10, generator=torch.Generator().manual_seed(0))
+    return functional.interpolate(coarse, (height, width), mode='bicubic')
+
+
+def compare(
+    network: AdaBins, name: str, rewritten: nn.Module, rounds: int, channels_last: bool
+) -> dict[str, Any]:
+    """Time a form of the network against the network as written, in turns."""
+    image = smooth_image(*network.config.input_size)
+    given = image
+    if channels_last:
+        rewritten = rewritten.to(memory_format=torch.channels_last)
+        given = image.contiguous(memory_format=torch.channels_last)
+    return row(name, lambda: network(image).depth, lambda: rewritten(given).depth, rounds)
+
+
+def row(
+    name: str,
+    before: Callable[[], torch.Tensor],
+    after: Callable[[], torch.Tensor],
+    rounds: int,
+) -> dict[str, Any]:
+    """Time two ways to the same depth, in turns."""
+    difference = float((before() - after()).abs().max())
+    seconds = in_turns({'before': before, 'after': after}, rounds, warm_up=0)
+    middle, low, high = speedup(seconds['before'], seconds['after'])
+    return {
+        'rewrite': name,
+        'before_ms': median_ms(seconds['before']),
+        'after_ms': median_ms(seconds['after']),
+        'speedup': middle,
+        'speedup_quartiles': (low, high),
+        'difference_m': difference,
+    }
+
+
+def mirrored(network: AdaBins, rounds: int) -> dict[str, Any]:
+    """Time mirrored averaging as one batch of two against two passes, both deployed."""
+    fast = deploy(network).to(memory_format=torch.channels_last)
+    image = smooth_image(*network.config.input_size)
+    image = image.contiguous(memory_format=torch.channels_last)
+
+    def batch_of_two() -> torch.Tensor:
+        straight, other = fast(torch.cat([image, image.flip(-1)])).depth
+        return (straight + other.flip(-1)) / 2
+
+    def two_passes() -> torch.Tensor:
+        return (fast(image).depth[0] + fast(image.flip(-1)).depth[0].flip(-1)) / 2
+
+    return row('mirrored image in a batch of two', two_passes, batch_of_two, rounds)
+
+
+@torch.inference_mode()
+def measure(name: str, rounds: int) -> list[dict[str, Any]]:
+    """Give the rows of one model."""
+    network = network_with_statistics(name)
+    separable = network.config.decoder_convolution == 'separable'
+    without = FULL_ONLY if separable else SEPARABLE_ONLY
+    rows = [
+        compare(network, rewrite, deploy(network, rewrites), rounds, channels_last=False)
+        for rewrite, rewrites in ALONE.items()
+        if not rewrite.startswith(without)
+    ]
+    rows.append(
+        compare(network, 'channels-last memory', deploy(network, AS_WRITTEN), rounds, True)
+    )
+    rows.append(mirrored(network, rounds))
+    rows.append(compare(network, 'deployed: all that pay', deploy(network), rounds, True))
+    fast = deploy(network).to(memory_format=torch.channels_last)
+    image = smooth_image(*network.config.input_size)
+    given = image.contiguous(memory_format=torch.channels_last)
+    rows.append(
+        row(
+            "deployed, against the authors' forward",
+            lambda: authors_forward(network, image),
+            lambda: fast(given).depth,
+            rounds,
+        )
+    )
+    return rows
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument('--models', nargs='+', default=['adabins-lite', 'adabins-nyu'])
+    parser.add_argument('--rounds', type=int, help='by default 5, and 40 for adabins-lite')
+    parser.add_argument('--threads', type=int, help="torch's, by default all cores")
+    parser.add_argument('--json', type=Path, help='also write the figures here')
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    console = Console()
+    console.print(f'{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}')
+    figures = {}
+    for name in options.models:
+        rounds = options.rounds or (40 if name == 'adabins-lite' else 5)
+        height, width = PRESETS[name].input_size
+        figures[name] = measure(name, rounds)
+        table = Table(title=f'{name}, {height}x{width}, {rounds} rounds', title_justify='left')
+        for heading in ('rewrite', 'before', 'after', 'faster', 'quartiles', 'differs by'):
+            table.add_column(heading)
+        for each in figures[name]:
+            low, high = each['speedup_quartiles']
+            table.add_row(
+                each['rewrite'],
+                f'{each["before_ms"]:.1f} ms',
+                f'{each["after_ms"]:.1f} ms',
+                f'{each["speedup"]:.2f}x',
+                f'{low:.2f} .. {high:.2f}',
+                f'{each["difference_m"]:.1e} m',
+            )
+        console.print(table)
+    if options.json:
+        write_figures(options.json, 'rewrites', figures)
+
+
+if __name__ == '__main__':
+    main()
