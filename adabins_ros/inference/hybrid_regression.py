@@ -80,7 +80,8 @@ class HybridRegression(nn.Module):
         weight, bias = self._scoring(outputs[:, 1:][:, : self.num_kernels])
         pixels = self.range_features(decoded).permute(0, 2, 3, 1).flatten(1, 2)
         moments = self._moments(pixels, weight, bias, centers)
-        depth, std = moments.unflatten(1, decoded.shape[-2:]).unsqueeze(1).unbind(-1)
+        # Not unflatten, which would make an exported graph keep the size that it was traced with.
+        depth, std = moments.reshape(len(moments), 1, *decoded.shape[-2:], 2).unbind(-1)
         return depth, std, centers
 
     def _scoring(self, kernels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
