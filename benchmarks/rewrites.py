@@ -170,7 +170,8 @@ def main() -> None:
         height, width = PRESETS[name].input_size
         figures[name] = measure(name, rounds)
         table = Table(title=f'{name}, {height}x{width}, {rounds} rounds', title_justify='left')
-        for heading in ('rewrite', 'before', 'after', 'faster', 'quartiles', 'differs by'):
+        table.add_column('rewrite', no_wrap=True)
+        for heading in ('before', 'after', 'faster', 'quartiles', 'differs by'):
             table.add_column(heading)
         for each in figures[name]:
             low, high = each['speedup_quartiles']

@@ -69,12 +69,12 @@ class DeployedAdaBins(nn.Module):
         if strategy == 'regression':
             low, high = self.config.min_depth, self.config.max_depth
             depth = low + (high - low) * torch.sigmoid(decoded)
-            nothing = depth.new_empty((len(depth), 0))
+            nothing = depth.new_empty((depth.shape[0], 0))
             return DepthDistribution(depth, torch.full_like(depth, torch.nan), nothing)
         if strategy == 'adaptive':
             depth, std, centers = self.regression(decoded)
         else:
-            centers = self.fixed_bins(len(decoded))
+            centers = self.fixed_bins(decoded.shape[0])
             depth, std = depth_and_std(decoded, centers)
         if self.config.std_factor != 1:
             std = std * self.config.std_factor

@@ -80,15 +80,15 @@ class HybridRegression(nn.Module):
         weight, bias = self._scoring(outputs[:, 1:][:, : self.num_kernels])
         pixels = self.range_features(decoded).permute(0, 2, 3, 1).flatten(1, 2)
         moments = self._moments(pixels, weight, bias, centers)
-        # Not unflatten, which would make an exported graph keep the size that it was traced with.
-        depth, std = moments.reshape(len(moments), 1, *decoded.shape[-2:], 2).unbind(-1)
+        # Neither unflatten nor len, with which a traced graph would keep its sizes.
+        depth, std = moments.reshape(moments.shape[0], 1, *decoded.shape[-2:], 2).unbind(-1)
         return depth, std, centers
 
     def _scoring(self, kernels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Give the weight (B, N, C) and the bias (B, 1, N) of the scores of a pixel's features."""
         weight, bias = self.conv_out.weight.flatten(1) @ kernels, self.conv_out.bias
         assert bias is not None
-        bias = bias.expand(len(weight), 1, -1)
+        bias = bias.expand(weight.shape[0], 1, -1)
         if self.pointwise is not None:
             assert self.pointwise.bias is not None
             bias = bias + (weight @ self.pointwise.bias)[:, None]
@@ -108,9 +108,10 @@ class HybridRegression(nn.Module):
         middle = centers.to(dtype).mean(1, keepdim=True)
         relative = centers.to(dtype) - middle
         powers = torch.stack([relative, relative.square()], 2)
+        transposed = weight.transpose(1, 2)
         tiles = []
-        for tile in pixels.split(self.tile_pixels or pixels.shape[1], dim=1):
-            scores = torch.baddbmm(bias, tile, weight.mT)
+        for tile in pixels.split(self.tile_pixels, dim=1) if self.tile_pixels else [pixels]:
+            scores = torch.baddbmm(bias, tile, transposed)
             tiles.append(_product(torch.softmax(scores, 2, dtype=dtype), powers))
         first, second = (torch.cat(tiles, 1) if len(tiles) > 1 else tiles[0]).unbind(2)
         std = (second - first.square()).clamp_min(1e-12).sqrt()

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The deployed graph gives the network's depth, faster."""
 
+import copy
+import functools
+
 from adabins_ros.inference.deployment import deploy
 from adabins_ros.inference.rewrites import AS_WRITTEN, Rewrites
 from adabins_ros.model import AdaBins, AdaBinsConfig
@@ -13,7 +16,6 @@ STRATEGIES = ['regression', 'uniform', 'log', 'trained', 'adaptive']
 SIZES = [(1, 96, 128), (2, 97, 131), (1, 161, 95), (3, 64, 200)]
 # Every rewrite, however few channels there are.
 ALL = Rewrites(low_resolution_from=1, winograd_from=1, tile_pixels=1000)
-ALL_BUT_WINOGRAD = Rewrites(low_resolution_from=1, winograd_from=None, tile_pixels=1000)
 ALONE = {
     'norms': Rewrites(True, False, None, None, False, None),
     'bottleneck': Rewrites(False, True, None, None, False, None),
@@ -42,6 +44,7 @@ def smooth_images(batch: int, height: int, width: int, seed: int = 0) -> torch.T
     return functional.interpolate(coarse, (height, width), mode='bicubic')
 
 
+@functools.cache
 def seen_network(kind: str, strategy: str) -> AdaBins:
     """Make a random network whose batch norms hold its own statistics, off by up to 20 %."""
     torch.manual_seed(0)
@@ -73,8 +76,10 @@ def seen_network(kind: str, strategy: str) -> AdaBins:
         nn.init.uniform_(norm.bias, -0.2, 0.2)
         norm.momentum = 1.0
     with torch.no_grad():
-        network.train()(smooth_images(4, 96, 128, seed=1))
+        network.train()(smooth_images(8, 160, 192, seed=1))
         for norm in norms:
+            # A channel that hardly varied would magnify rounding in the next image.
+            norm.running_var.clamp_(min=norm.running_var.mean() / 4)
             spread = norm.running_var.sqrt()
             norm.running_mean += spread * torch.empty_like(spread).uniform_(-0.2, 0.2)
             norm.running_var *= torch.empty_like(spread).uniform_(0.8, 1.2)
@@ -105,19 +110,19 @@ def assert_same(network: AdaBins, deployed: nn.Module, tolerance_m: float) -> No
 def test_every_network_keeps_its_depth(kind: str, strategy: str) -> None:
     network = seen_network(kind, strategy)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    for rewrites in (ALL_BUT_WINOGRAD, None):
+    for rewrites in (ALL, None):
         assert_same(network, deploy(network, rewrites), 1e-4)
     after = network.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     # In double precision only what is not exact could remain.
-    network.double()
-    assert_same(network, deploy(network, ALL), 1e-9)
+    precise = copy.deepcopy(network).double()
+    assert_same(precise, deploy(precise, ALL), 1e-9)
 
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('rewrite', ALONE)
 def test_each_rewrite_alone_is_exact(kind: str, rewrite: str) -> None:
-    network = seen_network(kind, 'adaptive').double()
+    network = copy.deepcopy(seen_network(kind, 'adaptive')).double()
     assert_same(network, deploy(network, ALONE[rewrite]), 1e-9)
 
 
