@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 
 @dataclass(frozen=True)
 class Rewrites:
@@ -24,3 +26,15 @@ class Rewrites:
 
 AS_WRITTEN = Rewrites(False, False, None, None, False, None)
 """None of them: the trained modules as they are."""
+
+
+def rewrites_for(device: torch.device) -> Rewrites:
+    """
+    Return the rewrites that pay on a device.
+
+    A GPU has its own fast 3x3 convolutions, in half precision too, which Winograd's large
+    transforms would spoil; what else would pay there was not measured.
+    """
+    if device.type == 'cpu':
+        return Rewrites()
+    return Rewrites(low_resolution_from=None, winograd_from=None)
