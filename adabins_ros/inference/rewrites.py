@@ -1,5 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which rewrites of the graph are made."""
+"""
+Which rewrites of the graph are made.
+
+Measured on one core of an Intel Xeon (AVX-512), torch 2.14, float32, and left out because they
+don't pay there:
+
+- Products before up-sampling for 256 coarse channels (the authors' last block at 480x640): 324
+  against 316 ms as written. For 1024 and 512 channels: 120 against 384 and 168 against 326 ms.
+- Winograd for 128 channels at 240x320: 121 against 110 ms. For 1024, 512 and 256 channels: 71
+  against 142, 55 against 150 and 71 against 114 ms.
+- Softmax and depth sum in tiles of 2048 or 4800 pixels, adabins-lite: 51 against 52 ms.
+- The depthwise convolution of up-sampled and skip channels apart, without joining them, and the
+  1x1 convolutions as matrix products, adabins-lite: 46 to 48 against 48 ms.
+"""
 
 from dataclasses import dataclass
 
