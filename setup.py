@@ -10,6 +10,10 @@ from setuptools import find_packages, setup
 PACKAGE = 'adabins_ros'
 VERSION = re.search(r"__version__ = '([^']+)'", Path(PACKAGE, '__init__.py').read_text())[1]
 
+# Engines that are faster than torch where they are installed; export needs onnx.
+ONNX = ['onnx>=1.16', 'onnxruntime>=1.17']
+OPENVINO = ['onnx>=1.16', 'openvino>=2024.0']
+
 setup(
     name=PACKAGE,
     version=VERSION,
@@ -69,7 +73,16 @@ setup(
             'ros-std-msgs',
             'ros-std-srvs',
         ],
-        'test': ['pytest', 'pytest-timeout', 'hypothesis', 'colcon-common-extensions'],
+        'onnx': ONNX,
+        'openvino': OPENVINO,
+        'test': [
+            'pytest',
+            'pytest-timeout',
+            'hypothesis',
+            'colcon-common-extensions',
+            *ONNX,
+            *OPENVINO,
+        ],
         'lint': [
             'ruff',
             'mypy',

@@ -174,6 +174,83 @@ def pack(
 
 
 @app.command()
+def export(
+    output: Annotated[Path, typer.Option(help='The .onnx to write; it must not exist.')],
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = 'adabins-lite',
+    file_format: Annotated[str, typer.Option('--format', help='onnx is the only one.')] = 'onnx',
+    size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            metavar='HEIGHT WIDTH', help='The only image size to take; any legal one by default.'
+        ),
+    ] = None,
+    depth_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar='MIN MAX', help="Metres; for an authors' file whose name does not tell it."
+        ),
+    ] = None,
+) -> None:
+    """
+    Write a model for other runtimes, with its configuration inside.
+
+    The file takes pixels, (batch, height, width, 3) uint8 RGB, and gives depth, std and
+    bin_centers in metres, the first two at half that size. It is compared with torch before it
+    gets its name. The node and `adabins predict` take it as --model, too.
+    """
+    if file_format != 'onnx':
+        raise typer.BadParameter(f'--format {file_format}: onnx is the only one')
+    with explained('export'):
+        from adabins_ros.inference.exporting import export_onnx
+
+        exported = export_onnx(model, output, size=size, depth_range=depth_range)
+        typer.echo(
+            f'{output}: {exported.model.config.name}, {output.stat().st_size / 1e6:.1f} MB, '
+            f'differs from torch by {exported.difference_m:.1e} m at most'
+        )
+
+
+@app.command()
+def benchmark(
+    model: Annotated[list[str] | None, typer.Option(help=MODEL_HELP)] = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help='torch, torch_compile, onnx, openvino; all installed by default.'),
+    ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(metavar='WxH', help='Of camera images; 320x240 640x480 1280x720 by default.'),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=3, help='Timed runs of each engine and size.')] = 30,
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = 'auto',
+    json_file: Annotated[
+        Path | None, typer.Option('--json', help='Write the figures here as well.')
+    ] = None,
+) -> None:
+    """
+    Measure how long a frame takes on this machine, with each engine that is installed.
+
+    Timed is the way from a camera image to depth and its standard deviation at the image's size.
+    The engines take turns, so that whatever else runs here slows all of them alike, and each is
+    compared with torch's time of the same turn. Repeat an option for several models, engines or
+    sizes. The fastest engine is remembered: engine auto takes it from then on.
+    """
+    with explained('benchmark'):
+        from adabins_ros.benchmarking.command import run_benchmark
+        from rich.console import Console
+
+        run_benchmark(
+            Console(),
+            models=model or ['adabins-lite'],
+            engines=engine,
+            sizes=size or ['320x240', '640x480', '1280x720'],
+            rounds=rounds,
+            device=device,
+            json_file=json_file,
+        )
+
+
+@app.command()
 def demo(
     bag: Annotated[
         Path | None, typer.Option(help='A recording with a colour camera; the sample by default.')

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import os
 from pathlib import Path
 import random
@@ -22,6 +22,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 CAMERA = PinholeCamera(64, 48, 50.0, 50.0, 31.5, 23.5)
 START_NS = 1_700_000_000_000_000_000
 STEP_NS = 100_000_000
+
+
+@pytest.fixture(scope='session', autouse=True)
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep engines that are built, here and in child processes, out of the user's cache."""
+    folder = tmp_path_factory.mktemp('engine_cache')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ADABINS_CACHE', str(folder))
+        yield folder
 
 
 @pytest.fixture(scope='session')
@@ -50,7 +59,7 @@ def shared_data() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope='session')
-def ros_environment() -> dict[str, str]:
+def ros_environment(engine_cache: Path) -> dict[str, str]:
     """
     Return an environment for child processes in which they meet only each other over DDS.
 

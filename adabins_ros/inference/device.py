@@ -9,7 +9,6 @@ PRECISIONS = {
     'float16': torch.float16,
     'bfloat16': torch.bfloat16,
 }
-ENGINES = ('auto', 'torch', 'onnx', 'openvino')
 
 
 def choose_device(name: str) -> torch.device:
@@ -73,19 +72,3 @@ def _cpu_computes(precision: str) -> bool:
     }[precision]
     checks = (getattr(torch.cpu, name, None) for name in names)
     return any(check() for check in checks if check is not None)
-
-
-def check_engine(name: str) -> None:
-    """
-    Refuse an engine that this version can't run.
-
-    Raises
-    ------
-    ModelError
-        If the engine is unknown or not available.
-
-    """
-    if name not in ENGINES:
-        raise ModelError(f'engine {name!r} is unknown; use {", ".join(ENGINES)}')
-    if name not in ('auto', 'torch'):
-        raise ModelError(f'engine {name!r} is not available in this version; use auto or torch')

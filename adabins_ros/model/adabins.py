@@ -148,7 +148,8 @@ class AdaBins(nn.Module):
         assert bias is not None
         pixels = range_features.flatten(2).transpose(1, 2)
         logits = torch.baddbmm(bias, pixels, weight.transpose(1, 2)).transpose(1, 2)
-        logits = logits.unflatten(2, range_features.shape[-2:])
+        # Not unflatten, which would make an exported graph keep the size that it was traced with.
+        logits = logits.reshape(*logits.shape[:2], *range_features.shape[-2:])
         widths = normalized_widths(raw_widths, self.config.bin_eps)
         return logits, bin_centers(widths, self.config.min_depth, self.config.max_depth)
 

@@ -69,9 +69,9 @@ class DepthNodeSettings:
     )
     engine: str = _parameter(
         'auto',
-        'What runs the network',
+        'What runs the network; auto: the fastest that is installed',
         live=False,
-        choices=('auto', 'torch', 'onnx', 'openvino'),
+        choices=('auto', 'torch', 'torch_compile', 'onnx', 'openvino'),
     )
     flip_average: bool = _parameter(
         False,

@@ -139,7 +139,6 @@ def test_the_regression_strategy_has_depth_but_no_spread(tmp_path: Path) -> None
         ({'device': 'mps'}, "device 'mps' is not supported"),
         ({'precision': 'int8'}, "precision 'int8' is unknown"),
         ({'engine': 'tensorflow'}, "engine 'tensorflow' is unknown"),
-        ({'engine': 'onnx'}, "engine 'onnx' is not available"),
         ({'inference_size': (10, 10)}, 'inference_size 10x10'),
         ({'pixel_budget': 0}, 'pixel_budget 0'),
         ({'depth_range': (2.0, 1.0)}, 'depth_range'),

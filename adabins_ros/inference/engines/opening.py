@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open an engine by its name, or the fastest one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+import logging
+from statistics import median
+from time import perf_counter
+
+from adabins_ros.inference.engines.building import (
+    EngineBuilder,
+    EngineRefused,
+    parameter_count,
+    version,
+)
+from adabins_ros.inference.engines.cache import cache_folder, EngineCache, machine
+from adabins_ros.inference.engines.checking import sample_pictures
+from adabins_ros.inference.engines.engine import check_engine, Engine, is_installed, Place
+from adabins_ros.inference.engines.onnx_engine import OnnxEngine
+from adabins_ros.inference.engines.onnx_file import OnnxModel
+from adabins_ros.inference.engines.openvino_engine import OpenVinoEngine
+from adabins_ros.inference.engines.pixel_network import PixelNetwork
+from adabins_ros.inference.engines.torch_engine import TorchEngine
+from adabins_ros.model.adabins import AdaBins
+from adabins_ros.model.errors import ModelError
+import torch
+
+log = logging.getLogger(__name__)
+
+BUILT_AT_ONCE = 10_000_000
+"""Most parameters of a network for which 'auto' builds engines while it is loaded."""
+_ROUNDS = 5
+_WORTHWHILE = 0.9
+
+
+def open_engine(
+    name: str,
+    network: AdaBins,
+    place: Place,
+    deployed: Callable[[], PixelNetwork],
+    *,
+    cache: EngineCache | None = None,
+    patient: bool = False,
+) -> Engine:
+    """
+    Make a trained network ready to run.
+
+    'auto' takes what is fastest of torch and the engines that are installed, as measured here by a
+    few interleaved runs, unless it gains less than a tenth on torch. The choice is cached with
+    what was built, and later starts only read it. Without a cached choice, a small network
+    (``BUILT_AT_ONCE``; adabins-lite) is exported, checked and measured at once, which takes about
+    as long as importing torch did. A large one would keep its user waiting: it starts with torch,
+    and `adabins benchmark` measures it once for all later starts. torch.compile, which takes a
+    minute at each start, is never chosen.
+
+    Parameters
+    ----------
+    name : str
+        One of ``ENGINES``.
+    network : AdaBins
+        On the CPU in evaluation mode; left as it is.
+    place : Place
+        Where it is to run.
+    deployed : callable
+        Gives the form of the network that torch runs, on the device of ``place``.
+    cache : EngineCache, optional
+        The user's by default.
+    patient : bool
+        Let 'auto' build and measure for a large network, too.
+
+    Returns
+    -------
+    Engine
+        torch, with a warning, in place of one that differs from torch by more than the precision
+        allows.
+
+    Raises
+    ------
+    ModelError
+        If the engine was asked for by name and is unknown, not installed or can't run here.
+
+    """
+    check_engine(name)
+    cache = EngineCache(cache_folder()) if cache is None else cache
+    # Its key takes a hash of all weights, which torch does not need.
+    if name == 'torch' or (name == 'auto' and not candidates(place)):
+        return TorchEngine(deployed(), place)
+    builder = EngineBuilder(network, place, deployed, cache)
+    if name == 'auto':
+        return _fastest(builder, patient)
+    try:
+        return builder.build(name)
+    except EngineRefused as error:
+        log.warning('%s; torch runs instead', error)
+        return builder.torch()
+
+
+def open_file(name: str, model: OnnxModel, place: Place) -> Engine:
+    """
+    Make an exported file ready to run; 'auto' takes ONNX Runtime where it is installed.
+
+    Raises
+    ------
+    ModelError
+        If no engine for it is installed, the engine can't run such files, or the file is damaged.
+
+    """
+    if name == 'auto':
+        name = 'openvino' if is_installed('openvino') and not is_installed('onnx') else 'onnx'
+    check_engine(name)
+    if name not in ('onnx', 'openvino'):
+        raise ModelError(
+            f'engine {name!r} can not run the ONNX file {model.path}; use engine onnx or '
+            'openvino, or the checkpoint that it was made from'
+        )
+    engine = OnnxEngine(model, place) if name == 'onnx' else OpenVinoEngine(model, place)
+    height, width = model.fixed_size or model.config.input_size
+    # So that a damaged file is found now and not at the first frame.
+    engine(torch.zeros(1, height, width, 3, dtype=torch.uint8))
+    return engine
+
+
+def candidates(place: Place) -> list[str]:
+    """Name the engines beside torch that are installed and that 'auto' may take at a place."""
+    if place.device.type == 'cpu':
+        return [name for name in ('onnx', 'openvino') if is_installed(name)]
+    if not is_installed('onnx'):
+        return []
+    import onnxruntime
+
+    providers = onnxruntime.get_available_providers()
+    return ['onnx'] if 'CUDAExecutionProvider' in providers else []
+
+
+def measure_and_choose(builder: EngineBuilder) -> Engine:
+    """Build all candidates, time them against torch, remember and return the fastest."""
+    engines: dict[str, Engine] = {'torch': builder.torch()}
+    for name in candidates(builder.place):
+        try:
+            engines[name] = builder.build(name)
+        except ModelError as error:
+            log.warning('%s; it is left out', error)
+    seconds = _timed(engines, builder.network.config.input_size)
+    fastest = min(seconds, key=seconds.__getitem__)
+    if seconds[fastest] > _WORTHWHILE * seconds['torch']:
+        fastest = 'torch'
+    milliseconds = {name: round(1e3 * value, 2) for name, value in seconds.items()}
+    builder.cache.write(_choice_key(builder), {'engine': fastest, 'milliseconds': milliseconds})
+    log.info('fastest engine for %s: %s (%s)', builder.network.config.name, fastest, milliseconds)
+    for name, engine in engines.items():
+        if name != fastest:
+            engine.close()
+    return engines[fastest]
+
+
+def _fastest(builder: EngineBuilder, patient: bool) -> Engine:
+    known = builder.cache.read(_choice_key(builder)) or {}
+    name = known.get('engine')
+    if name in ('torch', *candidates(builder.place)):
+        try:
+            return builder.build(name)
+        except ModelError as error:
+            log.warning('%s; torch runs instead', error)
+            return builder.torch()
+    small = parameter_count(builder.network) <= BUILT_AT_ONCE
+    return measure_and_choose(builder) if small or patient else builder.torch()
+
+
+def _choice_key(builder: EngineBuilder) -> str:
+    versions = [f'{name} {version(name)}' for name in ('torch', *candidates(builder.place))]
+    return f'{builder.network_key}-{builder.key("auto", machine(), *versions)}'
+
+
+def _timed(engines: Mapping[str, Engine], size: tuple[int, int]) -> dict[str, float]:
+    """Return the median time of each for a picture, seconds, in rounds over all of them."""
+    pixels = sample_pictures((1, *size))
+    seconds: dict[str, list[float]] = {name: [] for name in engines}
+    for turn in range(_ROUNDS + 1):
+        for name, engine in engines.items():
+            there = pixels.to(engine.device)
+            start = perf_counter()
+            engine(there).depth.cpu()
+            # The first run of an engine also plans and allocates.
+            if turn:
+                seconds[name].append(perf_counter() - start)
+    return {name: median(times) for name, times in seconds.items()}

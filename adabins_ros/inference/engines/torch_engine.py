@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PyTorch as an engine: eager, or compiled by torch.compile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from adabins_ros.inference.engines.engine import Place
+from adabins_ros.inference.engines.pixel_network import PixelNetwork
+from adabins_ros.model.adabins import DepthDistribution
+from adabins_ros.model.errors import ModelError
+import torch
+
+
+class TorchEngine:
+    """
+    Run a network with torch.
+
+    Parameters
+    ----------
+    network : PixelNetwork
+        On the device of ``place``.
+    place : Place
+        Half precisions are autocast.
+    compiled : bool
+        Let torch.compile make kernels for each size at its first frame, which takes a minute and
+        needs a C++ compiler.
+
+    """
+
+    def __init__(self, network: PixelNetwork, place: Place, *, compiled: bool = False) -> None:
+        self.name = 'torch_compile' if compiled else 'torch'
+        self.device = place.device
+        self._dtype = place.dtype
+        self._network: Callable[[torch.Tensor], DepthDistribution] | None = network
+        if compiled:
+            self._network = torch.compile(network, dynamic=False)
+        precision = str(place.dtype).removeprefix('torch.')
+        what = 'compiled ' if compiled else ''
+        self.description = f'torch {torch.__version__} {what}on {place.device} in {precision}'
+
+    @torch.inference_mode()
+    def __call__(self, pixels: torch.Tensor) -> DepthDistribution:
+        """Run the network on (B, h, w, 3) pixels of its device."""
+        if self._network is None:
+            raise RuntimeError('this engine is closed')
+        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
+            depth, std, centers = self._network(pixels)
+        return DepthDistribution(depth.float(), std.float(), centers.float())
+
+    def compile_for(self, pixels: torch.Tensor) -> None:
+        """
+        Compile for a size, before its first frame.
+
+        Raises
+        ------
+        ModelError
+            If this machine can't compile.
+
+        """
+        try:
+            self(pixels)
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(
+                f"engine 'torch_compile' can't compile here ({reason}); install a C++ compiler "
+                "(Debian and Ubuntu: sudo apt install g++ python3-dev), or use engine 'torch'"
+            ) from error
+
+    def close(self) -> None:
+        """Free the network and the device's memory."""
+        self._network = None
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`adabins export` and what its file can do."""
+
+from pathlib import Path
+
+from adabins_ros import DepthPredictor
+from adabins_ros.cli import app
+from adabins_ros.inference.engines import read_onnx
+from adabins_ros.inference.exporting import export_onnx, ExportError
+from adabins_ros.model import AdaBins, AdaBinsConfig, ModelError, save_checkpoint
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+onnx = pytest.importorskip('onnx')
+onnxruntime = pytest.importorskip('onnxruntime')
+
+
+@pytest.fixture(scope='module')
+def checkpoint(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    text = (repository / 'test/training/tiny_network.json').read_text()
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp('model') / 'kitchen.safetensors'
+    save_checkpoint(AdaBins(AdaBinsConfig.model_validate_json(text)), path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def exported(checkpoint: Path) -> Path:
+    path = checkpoint.with_suffix('.onnx')
+    assert export_onnx(checkpoint, path).difference_m < 1e-4
+    return path
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    generator = np.random.default_rng(height)
+    return generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize('engine', ['auto', 'onnx', 'openvino'])
+def test_the_file_predicts_as_the_checkpoint_does(
+    checkpoint: Path, exported: Path, engine: str
+) -> None:
+    if engine == 'openvino':
+        pytest.importorskip('openvino')
+    plain = DepthPredictor.from_pretrained(checkpoint, device='cpu', engine='torch')
+    other = DepthPredictor.from_pretrained(exported, device='cpu', engine=engine)
+    assert other.config == plain.config
+    assert other.parameter_count == plain.parameter_count
+    assert 'tiny (untrained' in other.description
+    for size in ((64, 96), (123, 155)):
+        expected, actual = plain.predict(picture(*size), 90), other.predict(picture(*size), 90)
+        assert actual.focal_scale == expected.focal_scale
+        np.testing.assert_allclose(actual.depth, expected.depth, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(actual.bin_centers, expected.bin_centers, rtol=0, atol=1e-4)
+
+
+def test_anybody_can_run_it_from_pixels(checkpoint: Path, exported: Path) -> None:
+    session = onnxruntime.InferenceSession(str(exported))
+    (pixels,) = session.get_inputs()
+    assert (pixels.name, pixels.type) == ('pixels', 'tensor(uint8)')
+    depth, std, centers = session.run(None, {'pixels': picture(65, 97)[None]})
+    assert depth.shape == std.shape == (1, 1, 33, 49)
+    assert (np.diff(centers) > 0).all()
+    said = session.get_modelmeta().custom_metadata_map
+    config = AdaBinsConfig.model_validate_json(said['adabins_ros.config'])
+    assert config == read_onnx(exported).config
+    assert said['adabins_ros.torch'] == torch.__version__
+    assert said['adabins_ros.opset'] == '17'
+
+
+def test_a_file_of_one_size_gets_every_image_in_it(checkpoint: Path, tmp_path: Path) -> None:
+    path = export_onnx(checkpoint, tmp_path / 'fixed.onnx', size=(80, 64)).model.path
+    predictor = DepthPredictor.from_pretrained(path, device='cpu')
+    assert predictor.predict(picture(64, 96)).inference_size == (80, 64)
+    with pytest.raises(ModelError, match=r'takes images of \(80, 64\) pixels alone'):
+        DepthPredictor.from_pretrained(path, device='cpu', inference_size=(64, 96))
+
+
+def test_nothing_is_overwritten(checkpoint: Path, tmp_path: Path) -> None:
+    taken = tmp_path / 'taken.onnx'
+    taken.write_text('precious')
+    with pytest.raises(ExportError, match='exists already'):
+        export_onnx(checkpoint, taken)
+    assert taken.read_text() == 'precious'
+
+
+def test_a_file_that_differs_from_torch_gets_no_name(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No rounding is that small.
+    monkeypatch.setattr(
+        'adabins_ros.inference.exporting.allowed_difference_m', lambda dtype, config: 1e-12
+    )
+    with pytest.raises(ExportError, match=r'was not written: .* differ from torch by .* m'):
+        export_onnx(checkpoint, tmp_path / 'wrong.onnx')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ({'output': 'model.bin'}, 'must end in .onnx'),
+        ({'size': (10, 10)}, '10x10 is not legal'),
+        ({'model': 'nothing.safetensors'}, 'does not exist'),
+        ({'model': 'other.onnx'}, 'is exported already'),
+    ],
+)
+def test_what_can_not_be_exported_is_said(
+    checkpoint: Path, tmp_path: Path, options: dict, words: str
+) -> None:
+    model, output = options.get('model', checkpoint), options.get('output', 'model.onnx')
+    with pytest.raises(ValueError, match=words):
+        export_onnx(model, tmp_path / output, size=options.get('size'))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('damage', ['truncated', 'text', 'foreign', 'old', 'absent'])
+def test_a_bad_file_is_said_in_one_line(exported: Path, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / f'{damage}.onnx'
+    whole = exported.read_bytes()
+    if damage == 'truncated':
+        path.write_bytes(whole[: len(whole) // 2])
+    elif damage == 'text':
+        path.write_text('version https://git-lfs.github.com/spec/v1')
+    elif damage in ('foreign', 'old'):
+        proto = onnx.load_model(str(exported))
+        said = {entry.key: entry.value for entry in proto.metadata_props}
+        changed = {**said, 'adabins_ros.config': '{"encoder": 7}'} if damage == 'old' else {}
+        del proto.metadata_props[:]
+        onnx.helper.set_model_props(proto, changed)
+        onnx.save_model(proto, str(path))
+    with pytest.raises(ModelError) as caught:
+        DepthPredictor.from_pretrained(path, device='cpu')
+    assert str(path) in str(caught.value)
+
+
+def test_torch_does_not_run_onnx_files(exported: Path) -> None:
+    with pytest.raises(ModelError, match="engine 'torch' can not run the ONNX file"):
+        DepthPredictor.from_pretrained(exported, device='cpu', engine='torch')
+    with pytest.raises(ModelError, match='holds its depth range'):
+        DepthPredictor.from_pretrained(exported, device='cpu', depth_range=(1, 2))
+
+
+def test_the_command_says_how_exact_it_is(checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / 'new' / 'model.onnx'
+    words = ['export', '--model', str(checkpoint), '--output', str(output)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0
+    assert 'differs from torch by' in done.output
+    assert read_onnx(output).config.name == 'tiny'
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 1
+    assert 'exists already' in again.output
+    other = CliRunner().invoke(app, [*words, '--format', 'tflite'])
+    assert other.exit_code == 2
+    assert 'onnx is the only one' in other.output
