@@ -70,7 +70,7 @@ def measure(name: str, rounds: int) -> list[dict[str, Any]]:
 def draw(figures: dict[str, list[dict[str, Any]]], path: Path) -> None:
     """Draw latency against pixels, both on logarithmic axes."""
     matplotlib.use('Agg')
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout='constrained')
     for number, (name, rows) in enumerate(figures.items()):
@@ -84,11 +84,17 @@ def draw(figures: dict[str, list[dict[str, Any]]], path: Path) -> None:
     axes.set(
         xscale='log',
         yscale='log',
-        xlabel='input of the network, megapixels',
+        xlabel='input of the network, pixels (logarithmic)',
         ylabel='median latency, ms',
         title=f'{machine()}, {torch.get_num_threads()} threads',
     )
     axes.title.set_fontsize('small')
+    sizes = sorted({row['size'] for rows in figures.values() for row in rows})
+    labels = ['{}x{}'.format(*size) for size in sizes]
+    axes.set_xticks([np.prod(size) / 1e6 for size in sizes], labels, fontsize='small')
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatted(ticker.LogFormatter(minor_thresholds=(2, 0.5)))
     axes.grid(which='both', alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
