@@ -175,9 +175,11 @@ def pack(
 
 @app.command()
 def export(
-    output: Annotated[Path, typer.Option(help='The .onnx to write; it must not exist.')],
+    output: Annotated[Path, typer.Option(help='The file to write; it must not exist.')],
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = 'adabins-lite',
-    file_format: Annotated[str, typer.Option('--format', help='onnx is the only one.')] = 'onnx',
+    file_format: Annotated[
+        str, typer.Option('--format', help='onnx, or safetensors in half precision.')
+    ] = 'onnx',
     size: Annotated[
         tuple[int, int] | None,
         typer.Option(
@@ -192,15 +194,24 @@ def export(
     ] = None,
 ) -> None:
     """
-    Write a model for other runtimes, with its configuration inside.
+    Write a model for other runtimes or to share, with its configuration inside.
 
-    The file takes pixels, (batch, height, width, 3) uint8 RGB, and gives depth, std and
-    bin_centers in metres, the first two at half that size. It is compared with torch before it
-    gets its name. The node and `adabins predict` take it as --model, too.
+    safetensors holds the weights at half their size. An .onnx takes pixels, (batch, height, width,
+    3) uint8 RGB, and gives depth, std and bin_centers in metres, the first two at half that size;
+    it is compared with torch before it gets its name. The node and `adabins predict` take both as
+    --model.
     """
-    if file_format != 'onnx':
-        raise typer.BadParameter(f'--format {file_format}: onnx is the only one')
+    if file_format not in ('onnx', 'safetensors'):
+        raise typer.BadParameter(f'--format {file_format}: there are onnx and safetensors')
+    if file_format == 'safetensors' and size is not None:
+        raise typer.BadParameter('--size is for onnx: a safetensors file takes any legal size')
     with explained('export'):
+        if file_format == 'safetensors':
+            from adabins_ros.inference.exporting import export_safetensors
+
+            name = export_safetensors(model, output, depth_range=depth_range)
+            typer.echo(f'{output}: {name}, {output.stat().st_size / 1e6:.1f} MB')
+            return
         from adabins_ros.inference.exporting import export_onnx
 
         exported = export_onnx(model, output, size=size, depth_range=depth_range)

@@ -15,7 +15,7 @@ from adabins_ros.inference.engines.onnx_file import write_onnx
 from adabins_ros.inference.engines.pixel_network import PixelNetwork
 from adabins_ros.inference.sizing import check_legal
 from adabins_ros.model.adabins import AdaBins
-from adabins_ros.model.checkpoint import load_model
+from adabins_ros.model.checkpoint import load_model, save_checkpoint
 import torch
 
 
@@ -92,6 +92,49 @@ def export_onnx(
         _check_new(output)
         os.replace(unfinished, output)
     return Export(replace(written, path=output), difference)
+
+
+def export_safetensors(
+    model: str | os.PathLike[str],
+    output: Path,
+    *,
+    depth_range: tuple[float, float] | None = None,
+) -> str:
+    """
+    Write a checkpoint in half precision, named after its file.
+
+    Parameters
+    ----------
+    model : str or path
+        A preset or checkpoint.
+    output : Path
+        Ends in .safetensors; it must not exist.
+    depth_range : (float, float), optional
+        As for DepthPredictor.from_pretrained.
+
+    Returns
+    -------
+    str
+        The name that the model got.
+
+    Raises
+    ------
+    ExportError
+        If the output exists or is of another name, or the model is an .onnx.
+    ModelError
+        If the model can't be loaded.
+
+    """
+    if output.suffix != '.safetensors':
+        raise ExportError(f'{output} must end in .safetensors')
+    _check_new(output)
+    if is_onnx(model):
+        raise ExportError(f'{model} is exported already; name the checkpoint that it is made from')
+    network = load_model(model, depth_range)
+    network.config = network.config.model_copy(update={'name': output.stem})
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(network, output, half=True)
+    return network.config.name
 
 
 def _difference(network: AdaBins, written: OnnxModel) -> float:

@@ -7,7 +7,7 @@ from adabins_ros import DepthPredictor
 from adabins_ros.cli import app
 from adabins_ros.inference.engines import read_onnx
 from adabins_ros.inference.exporting import export_onnx, ExportError
-from adabins_ros.model import AdaBins, AdaBinsConfig, ModelError, save_checkpoint
+from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, ModelError, save_checkpoint
 import numpy as np
 import pytest
 import torch
@@ -155,4 +155,21 @@ def test_the_command_says_how_exact_it_is(checkpoint: Path, tmp_path: Path) -> N
     assert 'exists already' in again.output
     other = CliRunner().invoke(app, [*words, '--format', 'tflite'])
     assert other.exit_code == 2
-    assert 'onnx is the only one' in other.output
+    assert 'there are onnx and safetensors' in other.output
+
+
+def test_weights_to_share_are_half_as_large_and_named_after_their_file(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / 'den.safetensors'
+    words = ['export', '--model', str(checkpoint), '--output', str(output)]
+    words += ['--format', 'safetensors']
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert output.stat().st_size < 0.6 * checkpoint.stat().st_size
+    before, shared = load_model(checkpoint), load_model(output)
+    assert shared.config == before.config.model_copy(update={'name': 'den'})
+    for name, tensor in before.state_dict().items():
+        assert torch.equal(shared.state_dict()[name], tensor.half().to(tensor.dtype)), name
+    assert 'exists already' in CliRunner().invoke(app, words).output
+    assert CliRunner().invoke(app, [*words, '--size', '64', '96']).exit_code == 2
