@@ -28,11 +28,13 @@ def encoder() -> nn.Module:
 
 
 def _randomise_norms(module: nn.Module) -> None:
+    # Wider ones make a network that magnifies rounding: with 0.5 to 1.5 the same network, only
+    # laid out channels-last, is 2e-4 m off, and more at 80 m.
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.running_mean.normal_(0, 0.1)
-            norm.running_var.uniform_(0.5, 1.5)
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            norm.running_var.uniform_(0.8, 1.2)
+            nn.init.uniform_(norm.weight, 0.8, 1.2)
             nn.init.normal_(norm.bias, 0, 0.1)
 
 
@@ -181,8 +183,10 @@ def test_depth_equals_the_authors_graph(
 
     assert estimate.inference_size == size
     assert estimate.depth.std() > 1e-3
-    np.testing.assert_allclose(estimate.depth, expected[0, 0], rtol=0, atol=1e-4)
-    np.testing.assert_allclose(estimate.bin_centers, centers[0], rtol=0, atol=1e-4)
+    # Rounding alone is ten times less; a bottleneck without its border is 2e-4 m off.
+    atol = min(1e-4, 3e-6 * high)
+    np.testing.assert_allclose(estimate.depth, expected[0, 0], rtol=0, atol=atol)
+    np.testing.assert_allclose(estimate.bin_centers, centers[0], rtol=0, atol=atol)
 
 
 def older_names(state: State) -> State:
