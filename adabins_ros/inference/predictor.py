@@ -124,7 +124,7 @@ class DepthPredictor:
             'auto' (what is installed and fastest here), 'torch', 'torch_compile', 'onnx' or
             'openvino'; see ``engines.open_engine``.
         patient : bool
-            Let 'auto' try the engines with a large network too, which takes minutes once.
+            Let 'auto' try all engines, with a large network too, which takes minutes once.
         flip_average : bool
             Average with the prediction of the mirrored image, as the paper's figures do.
         inference_size : (int, int), optional

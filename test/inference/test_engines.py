@@ -13,7 +13,7 @@ from adabins_ros.inference.engines.building import EngineBuilder, EngineRefused
 from adabins_ros.inference.engines.cache import cache_folder, EngineCache, network_key
 from adabins_ros.inference.engines.checking import largest_difference_m
 from adabins_ros.inference.engines.onnx_file import write_onnx
-from adabins_ros.inference.engines.opening import open_engine
+from adabins_ros.inference.engines.opening import open_engine, preferred
 from adabins_ros.inference.engines.pixel_network import PixelNetwork
 from adabins_ros.model import AdaBins, AdaBinsConfig, ModelError
 from adabins_ros.provenance import sha256
@@ -199,6 +199,28 @@ def test_auto_does_not_keep_the_user_of_a_large_network_waiting(
     patient = DepthPredictor(made, device='cpu', patient=True)
     assert list(cache.glob('*.onnx'))
     assert DepthPredictor(made, device='cpu').engine == patient.engine
+
+
+def test_auto_tries_the_rest_when_there_is_time(tiny: AdaBinsConfig, cache: Path) -> None:
+    pytest.importorskip('openvino')
+
+    def tried() -> list[set[str]]:
+        records = [json.loads(file.read_text()) for file in cache.glob('*.json')]
+        return [set(record['tried']) for record in records if 'tried' in record]
+
+    made = network(tiny)
+    DepthPredictor(made, device='cpu')
+    assert tried() == [{'torch', 'onnx'}]
+    patient = DepthPredictor(made, device='cpu', patient=True)
+    assert tried() == [{'torch', 'onnx', 'openvino'}]
+    assert DepthPredictor(made, device='cpu').engine == patient.engine
+
+
+def test_another_runtime_has_to_pay() -> None:
+    assert preferred({'torch': 1.0, 'onnx': 0.95}) == 'torch'
+    assert preferred({'torch': 1.0, 'onnx': 0.5, 'openvino': 0.48}) == 'onnx'
+    assert preferred({'torch': 1.0, 'onnx': 0.5, 'openvino': 0.4}) == 'openvino'
+    assert preferred({'torch': 1.0, 'onnx': 1.2, 'openvino': 0.8}) == 'openvino'
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')

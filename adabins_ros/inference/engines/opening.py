@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import logging
 from statistics import median
 from time import perf_counter
@@ -47,12 +47,12 @@ def open_engine(
     Make a trained network ready to run.
 
     'auto' takes what is fastest of torch and the engines that are installed, as measured here by a
-    few interleaved runs, unless it gains less than a tenth on torch. The choice is cached with
-    what was built, and later starts only read it. Without a cached choice, a small network
-    (``BUILT_AT_ONCE``; adabins-lite) is exported, checked and measured at once, which takes about
-    as long as importing torch did. A large one would keep its user waiting: it starts with torch,
-    and `adabins benchmark` measures it once for all later starts. torch.compile, which takes a
-    minute at each start, is never chosen.
+    few interleaved runs (``preferred``). The choice is cached with what was built, and later
+    starts only read it. Without a cached choice, a small network (``BUILT_AT_ONCE``; adabins-lite)
+    is exported, checked and measured at once with ONNX Runtime, or with OpenVINO if only that is
+    installed: trying both would take twice as long and 200 MB more. A large one would keep its
+    user waiting: it starts with torch. `adabins benchmark` tries everything once, for all later
+    starts. torch.compile, which takes a minute at each start, is never chosen.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def open_engine(
     cache : EngineCache, optional
         The user's by default.
     patient : bool
-        Let 'auto' build and measure for a large network, too.
+        Let 'auto' try everything that is installed, for a large network too.
 
     Returns
     -------
@@ -133,20 +133,19 @@ def candidates(place: Place) -> list[str]:
     return ['onnx'] if 'CUDAExecutionProvider' in providers else []
 
 
-def measure_and_choose(builder: EngineBuilder) -> Engine:
-    """Build all candidates, time them against torch, remember and return the fastest."""
+def measure_and_choose(builder: EngineBuilder, names: Sequence[str]) -> Engine:
+    """Build engines, time them against torch, remember and return the fastest."""
     engines: dict[str, Engine] = {'torch': builder.torch()}
-    for name in candidates(builder.place):
+    for name in names:
         try:
             engines[name] = builder.build(name)
         except ModelError as error:
             log.warning('%s; it is left out', error)
     seconds = _timed(engines, builder.network.config.input_size)
-    fastest = min(seconds, key=seconds.__getitem__)
-    if seconds[fastest] > _WORTHWHILE * seconds['torch']:
-        fastest = 'torch'
+    fastest = preferred(seconds)
     milliseconds = {name: round(1e3 * value, 2) for name, value in seconds.items()}
-    builder.cache.write(_choice_key(builder), {'engine': fastest, 'milliseconds': milliseconds})
+    record = {'engine': fastest, 'tried': ['torch', *names], 'milliseconds': milliseconds}
+    builder.cache.write(_choice_key(builder), record)
     log.info('fastest engine for %s: %s (%s)', builder.network.config.name, fastest, milliseconds)
     for name, engine in engines.items():
         if name != fastest:
@@ -154,17 +153,35 @@ def measure_and_choose(builder: EngineBuilder) -> Engine:
     return engines[fastest]
 
 
+def preferred(seconds: Mapping[str, float]) -> str:
+    """
+    Choose by times, simplest engine first: a later one must gain a tenth on the one before.
+
+    So noise does not decide between equals, and the memory of another runtime has to pay.
+    """
+    best, *others = seconds
+    for name in others:
+        if seconds[name] < _WORTHWHILE * seconds[best]:
+            best = name
+    return best
+
+
 def _fastest(builder: EngineBuilder, patient: bool) -> Engine:
+    names = candidates(builder.place)
     known = builder.cache.read(_choice_key(builder)) or {}
-    name = known.get('engine')
-    if name in ('torch', *candidates(builder.place)):
+    name, tried = known.get('engine'), known.get('tried')
+    complete = isinstance(tried, list) and set(names) <= set(tried)
+    if name in ('torch', *names) and (complete or not patient):
         try:
             return builder.build(name)
         except ModelError as error:
             log.warning('%s; torch runs instead', error)
             return builder.torch()
-    small = parameter_count(builder.network) <= BUILT_AT_ONCE
-    return measure_and_choose(builder) if small or patient else builder.torch()
+    if patient:
+        return measure_and_choose(builder, names)
+    if parameter_count(builder.network) <= BUILT_AT_ONCE:
+        return measure_and_choose(builder, names[:1])
+    return builder.torch()
 
 
 def _choice_key(builder: EngineBuilder) -> str:
