@@ -17,7 +17,13 @@ from adabins_ros.inference.engines.cache import EngineCache, network_key, short_
 from adabins_ros.inference.engines.checking import allowed_difference_m, largest_difference_m
 from adabins_ros.inference.engines.engine import check_engine, Engine, Place
 from adabins_ros.inference.engines.onnx_engine import OnnxEngine
-from adabins_ros.inference.engines.onnx_file import FORMAT, OnnxModel, OPSET, write_onnx
+from adabins_ros.inference.engines.onnx_file import (
+    FORMAT,
+    OnnxModel,
+    OPSET,
+    REWRITES,
+    write_onnx,
+)
 from adabins_ros.inference.engines.openvino_engine import OpenVinoEngine
 from adabins_ros.inference.engines.pixel_network import PixelNetwork
 from adabins_ros.inference.engines.torch_engine import TorchEngine
@@ -58,7 +64,8 @@ class EngineBuilder:
         cache: EngineCache,
     ) -> None:
         self.network, self.place, self.cache = network, place, cache
-        self.network_key = network_key(network, FORMAT, str(OPSET), __version__, torch.__version__)
+        made_with = (FORMAT, str(OPSET), str(REWRITES), __version__, torch.__version__)
+        self.network_key = network_key(network, *made_with)
         self._deployed = deployed
         self._onnx: OnnxModel | None = None
 
