@@ -132,7 +132,9 @@ def _load_ours(path: Path, depth_range: tuple[float, float] | None) -> AdaBins:
     except (ValidationError, json.JSONDecodeError) as error:
         raise ModelError(f'model file {path} has a wrong configuration: {error}') from error
     try:
-        network = AdaBins(config)
+        # The weights to be replaced must not use up the caller's random numbers.
+        with torch.random.fork_rng(devices=[]):
+            network = AdaBins(config)
     except ValueError as error:
         raise ModelError(f'model file {path}: {error}') from error
     fill(network, tensors, path)
