@@ -9,7 +9,7 @@ import gc
 import json
 import os
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 from adabins_ros.provenance import environment
@@ -17,18 +17,24 @@ import numpy as np
 
 
 def in_turns(
-    works: Mapping[str, Callable[[], object]], rounds: int, *, warm_up: int = 1
+    works: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    warm_up: int = 1,
+    pause_s: float = 0.0,
 ) -> dict[str, list[float]]:
     """
     Run all works once a round, in alternating order, and return their seconds by round.
 
-    The first ``warm_up`` rounds are not counted. Garbage is collected between rounds only.
+    The first ``warm_up`` rounds are not counted. Garbage is collected between rounds only. The
+    pause before each work, seconds, lets other processes finish what the last one sent them.
     """
     seconds: dict[str, list[float]] = {name: [] for name in works}
     gc.disable()
     try:
         for number in range(-warm_up, rounds):
             for name in list(works) if number % 2 else list(works)[::-1]:
+                sleep(pause_s)
                 start = perf_counter()
                 works[name]()
                 if number >= 0:

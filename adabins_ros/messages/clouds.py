@@ -17,7 +17,7 @@ _TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 8: 'f8'
 _DATATYPES = {name: number for number, name in _TYPES.items()}
 
 
-def cloud_fields(cloud: NDArray[Any]) -> dict[str, Any]:
+def cloud_fields(cloud: NDArray[Any], is_dense: bool | None = None) -> dict[str, Any]:
     """
     Return the fields of a sensor_msgs/PointCloud2, without its header.
 
@@ -25,6 +25,8 @@ def cloud_fields(cloud: NDArray[Any]) -> dict[str, Any]:
     ----------
     cloud : (H, W) or (N,) structured array
         One field of the dtype per field of the message; padding in the dtype stays.
+    is_dense : bool, optional
+        Whether x, y and z are all finite, where the caller knows; otherwise they are looked at.
 
     Returns
     -------
@@ -54,7 +56,9 @@ def cloud_fields(cloud: NDArray[Any]) -> dict[str, Any]:
         fields.append((name, offset, _DATATYPES[base.str[1:]], count))
     rows = cloud if cloud.ndim == 2 else cloud[None]
     height, width = rows.shape
-    coordinates = [name for name in ('x', 'y', 'z') if name in dtype.names]
+    if is_dense is None:
+        coordinates = [name for name in ('x', 'y', 'z') if name in dtype.names]
+        is_dense = all(bool(np.isfinite(rows[name]).all()) for name in coordinates)
     return {
         'height': height,
         'width': width,
@@ -63,7 +67,7 @@ def cloud_fields(cloud: NDArray[Any]) -> dict[str, Any]:
         'point_step': dtype.itemsize,
         'row_step': dtype.itemsize * width,
         'data': np.ascontiguousarray(rows).reshape(-1).view(np.uint8),
-        'is_dense': all(bool(np.isfinite(rows[name]).all()) for name in coordinates),
+        'is_dense': is_dense,
     }
 
 

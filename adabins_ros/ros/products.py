@@ -115,13 +115,15 @@ class FrameProducts:
             max_std_ratio=settings.max_std_ratio,
             edge_ratio=settings.edge_ratio,
         )
+        valid = valid[:: stride // step, :: stride // step]
         cloud = pack_cloud(
             back_project(depth, self.camera, stride),
             self.rgb[::stride, ::stride],
             std[::stride, ::stride],
-            valid[:: stride // step, :: stride // step],
+            valid,
         )
-        fields = cloud_fields(cloud)
+        # A valid depth is finite, and so is its point.
+        fields = cloud_fields(cloud, is_dense=bool(valid.all()))
         fields['fields'] = [
             PointField(name=name, offset=offset, datatype=datatype, count=count)
             for name, offset, datatype, count in fields['fields']

@@ -127,6 +127,14 @@ def test_points_keep_their_gates():
     assert not len(finite_points(run(estimator, info_of(CAMERA), max_std_ratio=0.09)['points']))
 
 
+def test_a_cloud_says_whether_points_are_missing():
+    estimator = Renderer((0, 0, 1), CAMERA)
+    for farthest, is_dense in ((0.0, True), (DISTANCE_M / 2, False)):
+        cloud = run(estimator, info_of(CAMERA), {'points'}, max_depth=farthest)['points']
+        assert cloud.is_dense == is_dense
+        assert (len(finite_points(cloud)) == cloud.width * cloud.height) == is_dense
+
+
 def test_flying_pixels_between_two_planes_are_no_points():
     class Step(Renderer):
         """A near wall before a far one, with the smooth edge of a network between them."""

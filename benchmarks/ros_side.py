@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Time the ROS side of a frame: image message in; depth, std, colour and cloud published.
+
+`python benchmarks/ros_side.py [--size 640x480] [--rounds N]`
+
+The usual way is cv_bridge and sensor_msgs_py's create_cloud where they are installed, else what
+they compute, written here with numpy: once with the points in a structured array, as who knows
+numpy does it, and once as a list of tuples, create_cloud's way for everything else. It lacks the
+gates of the node (range, edges), so the node is timed without them, too. All publish to another
+process over real DDS, in turns and with the same settings of malloc, so that load and page faults
+are alike. The network is not part of this: its depth is made once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+from collections.abc import Callable
+import contextlib
+import os
+from pathlib import Path
+import subprocess
+import sys
+import time
+from typing import Any
+
+import cv2
+from interleaved import in_turns, machine, median_ms, speedup, write_figures
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+TOPICS = ('depth', 'std', 'color', 'points')
+FIELDS = ('x', 'y', 'z', 'rgb', 'std')
+MAX_DEPTH = 10.0
+DENSITIES = {'all points': 1, 'a quarter': 2}
+PAUSE_S = 0.03
+"""Long enough for the subscriber to take a frame, as between the frames of a camera."""
+SUBSCRIBERS_TIMEOUT_S = 20.0
+
+
+class UsualWay:
+    """Do with a frame what most Python nodes do."""
+
+    def __init__(self) -> None:
+        self.decode, self.encode = _bridge()
+        self.create_cloud = _cloud_maker()
+
+    def messages(
+        self, image: Any, depth: Any, std: Any, camera: Any, stride: int, as_list: bool
+    ) -> dict[str, Any]:
+        """Make the four messages of a frame; the arrays are (H, W) float32, metres."""
+        from sensor_msgs.msg import PointField
+
+        rgb = self.decode(image, 'rgb8')
+        near = np.clip(depth / MAX_DEPTH * 255, 0, 255).astype(np.uint8)
+        color = cv2.cvtColor(cv2.applyColorMap(255 - near, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+
+        u, v = np.meshgrid(np.arange(0, camera.width, stride), np.arange(0, camera.height, stride))
+        z = depth[::stride, ::stride]
+        points = np.empty(z.shape, [(name, np.float32) for name in FIELDS])
+        points['x'] = (u - camera.cx) * z / camera.fx
+        points['y'] = (v - camera.cy) * z / camera.fy
+        points['z'] = z
+        wide = rgb[::stride, ::stride].astype(np.uint32)
+        packed = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+        points['rgb'] = packed.view(np.float32)
+        points['std'] = std[::stride, ::stride]
+        fields = [
+            PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+            for index, name in enumerate(FIELDS)
+        ]
+        made = {
+            'depth': self.encode(depth, '32FC1'),
+            'std': self.encode(std, '32FC1'),
+            'color': self.encode(color, 'rgb8'),
+        }
+        for message in made.values():
+            message.header = image.header
+        given = points.reshape(-1).tolist() if as_list else points
+        return {**made, 'points': self.create_cloud(image.header, fields, given)}
+
+
+def _bridge() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return image message to array and back: cv_bridge's, or the same with numpy."""
+    try:
+        from cv_bridge import CvBridge
+    except ImportError:
+        return _decoded, _encoded
+    bridge = CvBridge()
+    return bridge.imgmsg_to_cv2, bridge.cv2_to_imgmsg
+
+
+def _decoded(message: Any, encoding: str) -> NDArray[np.uint8]:
+    shape = (message.height, message.width, 3)
+    pixels: NDArray[np.uint8] = np.ndarray(shape, np.uint8, message.data)
+    return pixels if message.encoding == encoding else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _encoded(pixels: NDArray[Any], encoding: str) -> Any:
+    from sensor_msgs.msg import Image
+
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+    message.data.frombytes(pixels.tobytes())
+    message.step = len(message.data) // message.height
+    return message
+
+
+def _cloud_maker() -> Callable[..., Any]:
+    """Return create_cloud of sensor_msgs_py, or the same with numpy."""
+    try:
+        from sensor_msgs_py.point_cloud2 import create_cloud
+    except ImportError:
+        return _created_cloud
+    return create_cloud
+
+
+def _created_cloud(header: Any, fields: list[Any], points: Any) -> Any:
+    from sensor_msgs.msg import PointCloud2
+
+    if not isinstance(points, np.ndarray):
+        dtype = np.dtype([(field.name, np.float32) for field in fields])
+        points = np.array(list(map(tuple, points)), dtype)[np.newaxis]
+    height, width = points.shape
+    message = PointCloud2(header=header, height=height, width=width, fields=fields)
+    message.point_step = points.itemsize
+    message.row_step = points.itemsize * width
+    data = array.array('B')
+    data.frombytes(memoryview(points).cast('B'))
+    message.data = data
+    return message
+
+
+def frame(width: int, height: int) -> tuple[Any, NDArray[np.float32], NDArray[np.float32]]:
+    """Make an image message and the depth and standard deviation of a smooth scene, metres."""
+    from sensor_msgs.msg import Image
+
+    random = np.random.default_rng(0)
+    coarse = random.uniform(1, 6, (12, 16)).astype(np.float32)
+    depth = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
+    message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
+    pixels = random.integers(0, 256, (height, width, 3), np.uint8)
+    message.data = array.array('B', pixels.tobytes())
+    message.header.frame_id = 'camera_color_optical_frame'
+    return message, depth, np.asarray(depth * np.float32(0.05))
+
+
+def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
+    """Publish a frame in each way in turns; return milliseconds and ratios."""
+    from adabins_ros.geometry.camera import PinholeCamera
+    from adabins_ros.inference.estimate import DepthEstimate
+    from adabins_ros.messages.images import decode_rgb
+    from adabins_ros.ros.parameters import DepthNodeSettings
+    from adabins_ros.ros.process import keep_freed_memory
+    from adabins_ros.ros.products import FrameProducts
+    import rclpy
+    from rclpy.qos import QoSProfile
+    from sensor_msgs.msg import Image, PointCloud2
+
+    keep_freed_memory()
+    rclpy.init()
+    node = rclpy.create_node('ros_side')
+    publishers = {
+        topic: node.create_publisher(
+            PointCloud2 if topic == 'points' else Image, topic, QoSProfile(depth=5)
+        )
+        for topic in TOPICS
+    }
+    image, depth, std = frame(width, height)
+    camera = PinholeCamera.from_horizontal_fov(width, height, 60)
+    estimate = DepthEstimate(depth, std, np.zeros(0, np.float32), (height, width))
+    usual = UsualWay()
+    products = {'depth': 'image', 'std': 'std', 'color': 'color', 'points': 'points'}
+
+    def the_usual_way(stride: int, as_list: bool = False) -> Callable[[], None]:
+        def publish() -> None:
+            made = usual.messages(image, depth, std, camera, stride, as_list)
+            for topic, message in made.items():
+                publishers[topic].publish(message)
+
+        return publish
+
+    def the_node(stride: int, **gates: float) -> Callable[[], None]:
+        settings = DepthNodeSettings(point_stride=stride, **gates)
+
+        def publish() -> None:
+            rgb = decode_rgb(image)
+            made = FrameProducts(image.header, rgb, camera, estimate, MAX_DEPTH, settings)
+            for topic, product in products.items():
+                publishers[topic].publish(getattr(made, product)())
+
+        return publish
+
+    works = {
+        f'{way}, {points}': work
+        for points, stride in DENSITIES.items()
+        for way, work in (
+            ('usual way, array', the_usual_way(stride)),
+            ('usual way, list', the_usual_way(stride, as_list=True)),
+            ('node without gates', the_node(stride, edge_ratio=0.0)),
+            ('node', the_node(stride)),
+        )
+    }
+    listener = subprocess.Popen(
+        [sys.executable, __file__, '--role', 'listener'],
+        env={k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'},
+    )
+    try:
+        _await_subscribers(list(publishers.values()))
+        seconds = in_turns(works, rounds, warm_up=5, pause_s=PAUSE_S)
+    finally:
+        listener.terminate()
+        listener.wait(10)
+    node.destroy_node()
+    rclpy.shutdown()
+    return {
+        'image': f'{width}x{height}',
+        'usual way by': ', '.join(map(_origin, (usual.decode, usual.create_cloud))),
+        **{
+            name: {
+                'median_ms': median_ms(times),
+                'quartiles_ms': [1e3 * float(q) for q in np.percentile(times, [25, 75])],
+                **_speedups(seconds, name),
+            }
+            for name, times in seconds.items()
+        },
+    }
+
+
+def _origin(function: Callable[..., Any]) -> str:
+    package = function.__module__.partition('.')[0]
+    return 'numpy' if package == '__main__' else package
+
+
+def _speedups(seconds: dict[str, list[float]], name: str) -> dict[str, Any]:
+    """Compare a way with the two usual ones of the same density."""
+    density = name.rpartition(', ')[2]
+    return {
+        f'x {given}': speedup(seconds[f'usual way, {given}, {density}'], seconds[name])
+        for given in ('array', 'list')
+    }
+
+
+def _await_subscribers(publishers: list[Any]) -> None:
+    end = time.monotonic() + SUBSCRIBERS_TIMEOUT_S
+    while any(publisher.get_subscription_count() == 0 for publisher in publishers):
+        if time.monotonic() > end:
+            raise SystemExit('the subscribing process did not appear on the ROS graph')
+        time.sleep(0.01)
+
+
+def listen() -> None:
+    """Take everything that is published, until the process is stopped."""
+    import rclpy
+    from rclpy.executors import ExternalShutdownException
+    from rclpy.qos import QoSProfile
+    from sensor_msgs.msg import Image, PointCloud2
+
+    rclpy.init()
+    node = rclpy.create_node('listener')
+    for topic in TOPICS:
+        kind = PointCloud2 if topic == 'points' else Image
+        node.create_subscription(kind, topic, lambda _: None, QoSProfile(depth=5), raw=True)
+    with contextlib.suppress(ExternalShutdownException):
+        rclpy.spin(node)
+
+
+def main() -> None:
+    """Run the measurement and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument('--size', default='640x480', help='of the frame, WIDTHxHEIGHT')
+    parser.add_argument('--rounds', type=int, default=60)
+    parser.add_argument('--json', type=Path, help='also write the figures here')
+    parser.add_argument('--role', choices=['listener'], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.role == 'listener':
+        listen()
+        return
+    if 'ADABINS_BENCHMARK' not in os.environ:
+        from node_under_load import environment
+
+        # Again with the environment set before the middleware reads it.
+        changed = {**environment(), 'ADABINS_BENCHMARK': '1'}
+        os.execve(sys.executable, [sys.executable, __file__, *sys.argv[1:]], changed)
+    width, height = map(int, options.size.split('x'))
+    figures = measure(width, height, options.rounds)
+    print_table(figures)
+    if options.json:
+        write_figures(options.json, 'ros_side', figures)
+
+
+def print_table(figures: dict[str, Any]) -> None:
+    """Print the time of each way and its ratio."""
+    table = Table(
+        title=f'ROS side of {figures["image"]}: decode, depth, std, colour, cloud, publish\n'
+        f'usual way by {figures["usual way by"]}\n'
+        f'{machine()}'
+    )
+    ratios = ('x array', 'x list')
+    for heading in ('', 'ms', 'quartiles', *ratios):
+        table.add_column(heading, justify='right' if heading else 'left')
+    for name, row in figures.items():
+        if isinstance(row, dict):
+            table.add_row(
+                name,
+                f'{row["median_ms"]:.1f}',
+                '{:.1f} to {:.1f}'.format(*row['quartiles_ms']),
+                *('{:.1f} ({:.1f} to {:.1f})'.format(*row[ratio]) for ratio in ratios),
+            )
+    Console(width=99).print(table)
+
+
+if __name__ == '__main__':
+    main()
