@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+import sys
 from typing import Any
 
 from adabins_ros.inference.deployment import deploy
@@ -96,6 +97,8 @@ def row(
     difference = float((before() - after()).abs().max())
     seconds = in_turns({'before': before, 'after': after}, rounds, warm_up=0)
     middle, low, high = speedup(seconds['before'], seconds['after'])
+    # The table comes last; with a large network that takes many minutes.
+    print(f'{name}: {middle:.2f}x', file=sys.stderr, flush=True)
     return {
         'rewrite': name,
         'before_ms': median_ms(seconds['before']),
