@@ -105,7 +105,7 @@ def test_a_camera_twice_as_fast_costs_frames_and_not_age(start_node, make_statio
     station = make_station('fast_camera')
     station.wait_until_active()
     depth_ages: list[float] = []
-    for _ in range(3):
+    for _ in range(8):
         station.exchange(image, None)
     _, values = station.diagnostics_until(lambda _, values: 'network p50 (ms)' in values)
     inference_s = sum(float(values[f'{s} p50 (ms)']) for s in ('resize', 'network', 'upsample'))
@@ -127,7 +127,7 @@ def test_a_camera_twice_as_fast_costs_frames_and_not_age(start_node, make_statio
             received.clear()
     _, values = station.diagnostics_until()
     seen = {key: value - before[key] for key, value in counts(values).items()}
-    assert seen['dropped'] > 10
+    assert seen['dropped'] > 3
     assert len(depth_ages) > 15
     assert seen['published'] + seen['dropped'] >= seen['received'] - 1
     # This process shares two cores with the network, so the inference time of these frames counts.
