@@ -12,11 +12,16 @@ from typing import Any
 from adabins_ros.bags import RecordingWriter
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages import camera_info_fields, cloud_fields, image_fields, stamp_from_ns
+from hypothesis import HealthCheck, settings
 import numpy as np
 from numpy.typing import NDArray
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# A machine that does other work as well is no failure.
+settings.register_profile('adabins', deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile('adabins')
 
 # A synthetic room in which the true depth from every place is known, recorded to order.
 CAMERA = PinholeCamera(64, 48, 50.0, 50.0, 31.5, 23.5)
