@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from pathlib import Path
+import sys
 
 from adabins_ros import DepthPredictor
 from adabins_ros.inference.engines import Place
@@ -105,6 +106,16 @@ def test_full_convolutions_and_a_padded_bottleneck_too(tiny: AdaBinsConfig, cach
     assert actual.inference_size == (91, 121)
     np.testing.assert_allclose(actual.depth, expected.depth, rtol=0, atol=1e-4)
     np.testing.assert_allclose(actual.std, expected.std, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize('engine', ['torch', 'onnx', 'openvino'])
+def test_the_callers_small_numbers_stay(tiny: AdaBinsConfig, cache: Path, engine: str) -> None:
+    if engine != 'torch':
+        pytest.importorskip(engine)
+    with ThreadPoolExecutor(1) as pool:
+        predictor = pool.submit(DepthPredictor, network(tiny), device='cpu', engine=engine)
+        pool.submit(predictor.result().predict, photo(64, 96)).result()
+        assert pool.submit(lambda: sys.float_info.min / 2).result() > 0
 
 
 def test_an_estimate_is_not_changed_by_the_next_frame(tiny: AdaBinsConfig, cache: Path) -> None:

@@ -70,11 +70,11 @@ def test_the_second_ctrl_c_ends_the_program(capfd: pytest.CaptureFixture[str]) -
     before = signal.getsignal(signal.SIGINT)
     with InterruptRequest() as interrupt:
         assert not interrupt.requested
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert interrupt.requested
         assert 'Once more' in capfd.readouterr().err
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == before
 
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.inference.engines.engine import check_engine, Place
+from adabins_ros.inference.engines.engine import check_engine, Place, without_denormals
 from adabins_ros.inference.engines.onnx_file import OnnxModel
 from adabins_ros.model.adabins import DepthDistribution
 from adabins_ros.model.errors import ModelError
@@ -59,7 +59,8 @@ class OnnxEngine:
 
     def __call__(self, pixels: torch.Tensor) -> DepthDistribution:
         """Run the network on (B, h, w, 3) uint8 pixels on the CPU."""
-        outputs = self._session(pixels.shape[:3]).run(None, {'pixels': pixels.numpy()})
+        with without_denormals():
+            outputs = self._session(pixels.shape[:3]).run(None, {'pixels': pixels.numpy()})
         return DepthDistribution(*(torch.from_numpy(output) for output in outputs))
 
     def close(self) -> None:

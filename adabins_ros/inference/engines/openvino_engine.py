@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from adabins_ros.inference.engines.engine import check_engine, Place
+from adabins_ros.inference.engines.engine import check_engine, Place, without_denormals
 from adabins_ros.inference.engines.onnx_file import OnnxModel
 from adabins_ros.model.adabins import DepthDistribution
 from adabins_ros.model.errors import ModelError
@@ -66,8 +66,9 @@ class OpenVinoEngine:
 
     def __call__(self, pixels: torch.Tensor) -> DepthDistribution:
         """Run the network on (B, h, w, 3) uint8 pixels on the CPU."""
-        request = self._request(tuple(pixels.shape))
-        request.infer({0: np.ascontiguousarray(pixels.numpy())}, share_inputs=True)
+        with without_denormals():
+            request = self._request(tuple(pixels.shape))
+            request.infer({0: np.ascontiguousarray(pixels.numpy())}, share_inputs=True)
         # Copies: the next frame is computed into the same buffers.
         outputs = [np.array(request.get_output_tensor(index).data) for index in range(3)]
         return DepthDistribution(*(torch.from_numpy(output) for output in outputs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from adabins_ros.inference.engines.engine import Place
+from adabins_ros.inference.engines.engine import Place, without_denormals
 from adabins_ros.inference.engines.pixel_network import PixelNetwork
 from adabins_ros.model.adabins import DepthDistribution
 from adabins_ros.model.errors import ModelError
@@ -44,7 +44,8 @@ class TorchEngine:
         """Run the network on (B, h, w, 3) pixels of its device."""
         if self._network is None:
             raise RuntimeError('this engine is closed')
-        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
+        half = self._dtype != torch.float32
+        with without_denormals(), torch.autocast(self.device.type, self._dtype, enabled=half):
             depth, std, centers = self._network(pixels)
         return DepthDistribution(depth.float(), std.float(), centers.float())
 
