@@ -27,15 +27,22 @@ class DepthEstimate:
     """Time taken by the stages ``resize``, ``network`` and ``upsample``."""
 
 
-def merge_flipped(straight: DepthDistribution, mirrored: DepthDistribution) -> torch.Tensor:
+def merge_flipped(both: DepthDistribution) -> torch.Tensor:
     """
     Average an image's prediction with its mirrored image's.
 
-    Returns (1, 2, h, w): the mean depth, and the standard deviation of the two distributions mixed
-    half and half.
+    Parameters
+    ----------
+    both : DepthDistribution
+        Of a batch of two: the image, and the image mirrored.
+
+    Returns
+    -------
+    torch.Tensor
+        (1, 2, h, w): the mean depth, and the standard deviation of the two distributions mixed
+        half and half; metres.
+
     """
-    depths = torch.cat([straight.depth, mirrored.depth.flip(-1)])
-    stds = torch.cat([straight.std, mirrored.std.flip(-1)])
-    depth = depths.mean(0, keepdim=True)
-    variance = stds.square().mean(0, keepdim=True) + depths.var(0, correction=0, keepdim=True)
-    return torch.cat([depth, variance.sqrt()], 1)
+    depth, std = (torch.stack([maps[0], maps[1].flip(-1)]) for maps in both[:2])
+    variance = std.square().mean(0) + depth.var(0, correction=0)
+    return torch.cat([depth.mean(0), variance.sqrt()])[None]

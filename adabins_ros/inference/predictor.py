@@ -220,13 +220,13 @@ class DepthPredictor:
         scale = self._focal_scale(focal_length_px, size[1] / width)
         seconds: dict[str, float] = {}
         pixels = self._timed(seconds, 'resize', lambda: resized_pixels(image, size, engine.device))
-        batches = [pixels, pixels.flip(2)] if self.flip_average else [pixels]
-        outputs = self._timed(seconds, 'network', lambda: [engine(batch) for batch in batches])
+        if self.flip_average:
+            # One batch of two reads the weights once.
+            pixels = torch.cat([pixels, pixels.flip(2)])
+        output = self._timed(seconds, 'network', lambda: engine(pixels))
 
         def finish() -> NDArray[np.float32]:
-            moments = (
-                merge_flipped(*outputs) if self.flip_average else torch.cat(outputs[0][:2], 1)
-            )
+            moments = merge_flipped(output) if self.flip_average else torch.cat(output[:2], 1)
             full = functional.interpolate(
                 moments, size=(height, width), mode='bilinear', align_corners=True
             )
@@ -234,7 +234,7 @@ class DepthPredictor:
             return (full[0] * scale if scale != 1 else full[0]).cpu().numpy()
 
         depth, std = self._timed(seconds, 'upsample', finish)
-        centers = outputs[0].bin_centers[0].float().cpu().numpy() * np.float32(scale)
+        centers = output.bin_centers[0].float().cpu().numpy() * np.float32(scale)
         return DepthEstimate(depth, std, centers, size, scale, seconds)
 
     def warm_up(self) -> None:
