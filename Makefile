@@ -48,7 +48,7 @@ lint: $(VENV)/.linters
 	  echo "$$linter"; $(python) -m $$linter || status=1; \
 	done; exit $$status
 
-benchmarks := rewrites image_size ros_side chamfer bag_reading node_under_load
+benchmarks := engines rewrites image_size ros_side chamfer bag_reading training_step node_under_load
 bench: environment
 	@status=0; for name in $(benchmarks); do \
 	  echo "$$name"; \

@@ -1,31 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure the depth node under a camera: what arrives, the rate, the latency and the memory.
+Measure the depth node under a camera: start, rate, latency, processor and memory, by image size.
+
+`python benchmarks/node_under_load.py [--sizes 640x480 ...] [--seconds 20 | --minutes 10]`
 
 Three processes over real DDS: this one subscribes to what the node publishes, another is the
-camera (a smooth picture that moves, best effort), the third is the node. With --minutes it is the
-endurance run: resident memory after the first minute against the end.
+camera (a smooth picture that moves, best effort) and waits for the node, the third is `adabins
+node`. "To publish" is the node's own figure, from the image's arrival in its process; "to
+subscriber" is from the camera's stamp to the arrival of the last topic here, and so has both
+transports in it. The first start on a machine also chooses and builds an engine. With --minutes
+it is the endurance run: resident memory after the first minute against the end.
 """
 
 import argparse
 from collections import Counter
 import os
 from pathlib import Path
-import platform
 import random
 import signal
+import struct
 import subprocess
 import sys
 import time
+from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS = ('depth/image', 'depth/image_raw', 'depth/std', 'depth/color', 'points')
+FIRST_DEPTH_TIMEOUT_S = 180.0
 
 
 def camera(frames: int, rate_hz: float, width: int, height: int) -> None:
     """Publish frames of rgb8, best effort, on an absolute schedule; then wait to be stopped."""
     import cv2
-    import numpy as np
     import rclpy
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import CameraInfo, Image
@@ -56,10 +64,10 @@ def camera(frames: int, rate_hz: float, width: int, height: int) -> None:
     signal.sigwait({signal.SIGTERM})
 
 
-def resident_mib(pid: int) -> float:
-    """Return the resident memory of a process, MiB."""
+def memory_mib(pid: int, field: str = 'VmRSS') -> float:
+    """Return the resident memory of a process, or with VmHWM the most it has had, MiB."""
     status = Path(f'/proc/{pid}/status').read_text()
-    line = next(line for line in status.splitlines() if line.startswith('VmRSS'))
+    line = next(line for line in status.splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024
 
 
@@ -82,30 +90,31 @@ def environment() -> dict[str, str]:
 
 
 def main() -> None:
-    """Run the measurement and print its table."""
+    """Run the measurement and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('--rate', type=float, default=15.0, help='of the camera, Hz')
-    parser.add_argument('--frames', type=int, default=300)
-    parser.add_argument('--minutes', type=float, help='endurance: this long instead of --frames')
-    parser.add_argument('--size', default='640x480', help='of the camera, WIDTHxHEIGHT')
+    parser.add_argument('--seconds', type=float, default=20.0, help='how long each size runs')
+    parser.add_argument('--minutes', type=float, help='endurance: this long instead')
+    parser.add_argument(
+        '--sizes', nargs='+', default=['320x240', '640x480', '1280x720'], help='WIDTHxHEIGHT'
+    )
     parser.add_argument('--model', default='adabins-lite')
-    parser.add_argument('--topics', nargs='+', default=['depth/image'], help=', '.join(TOPICS))
+    parser.add_argument('--engine', default='auto')
+    parser.add_argument(
+        '--topics', nargs='+', default=['depth/image', 'points'], help=', '.join(TOPICS)
+    )
     parser.add_argument('--json', type=Path, help='also write the figures here')
     parser.add_argument('--role', choices=['camera'], help=argparse.SUPPRESS)
     options = parser.parse_args()
-    width, height = map(int, options.size.split('x'))
-    frames = int(options.minutes * 60 * options.rate) if options.minutes else options.frames
+    frames = round((60 * options.minutes if options.minutes else options.seconds) * options.rate)
     if options.role == 'camera':
-        camera(frames, options.rate, width, height)
+        camera(frames, options.rate, *map(int, options.sizes[0].split('x')))
         return
     if 'ADABINS_BENCHMARK' not in os.environ:
         # Again with the environment set before the middleware reads it.
-        os.execve(
-            sys.executable,
-            [sys.executable, __file__, *sys.argv[1:]],
-            {**environment(), 'ADABINS_BENCHMARK': '1'},
-        )
-    figures = measure(options, frames)
+        changed = {**environment(), 'ADABINS_BENCHMARK': '1'}
+        os.execve(sys.executable, [sys.executable, __file__, *sys.argv[1:]], changed)
+    figures = {size: measure(options, size, frames) for size in options.sizes}
     print_table(figures)
     if options.json:
         from interleaved import write_figures
@@ -113,101 +122,140 @@ def main() -> None:
         write_figures(options.json, 'node_under_load', figures)
 
 
-def measure(options: argparse.Namespace, frames: int) -> dict[str, object]:
-    """Run node, camera and subscriber; return the figures."""
-    from diagnostic_msgs.msg import DiagnosticArray
+class Subscriber:
+    """Count what arrives and how late; keep the latest diagnostics."""
+
+    def __init__(self, topics: list[str]) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from sensor_msgs.msg import Image, PointCloud2
+
+        self.node = rclpy.create_node('subscriber')
+        self.counts: Counter[str] = Counter()
+        self.diagnosed: dict[str, str] = {}
+        self.latency_ms: list[float] = []
+        self.first_s: float | None = None
+        self._last_topic = topics[-1]
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, 5)
+        for topic in topics:
+            kind = PointCloud2 if topic == 'points' else Image
+            self.node.create_subscription(
+                kind, topic, lambda data, topic=topic: self._take(topic, data), 5, raw=True
+            )
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+
+    def close(self) -> None:
+        """Leave the ROS graph."""
+        self.executor.remove_node(self.node)
+        self.node.destroy_node()
+
+    def _diagnose(self, message: Any) -> None:
+        self.diagnosed.update({pair.key: pair.value for pair in message.status[0].values})
+
+    def _take(self, topic: str, data: bytes) -> None:
+        self.counts[topic] += 1
+        if self.first_s is None:
+            self.first_s = time.monotonic()
+        if topic == self._last_topic:
+            # A serialized message starts with 4 bytes of encapsulation, then its header's stamp.
+            seconds, nanoseconds = struct.unpack_from('<iI', data, 4)
+            self.latency_ms.append(1e3 * (time.time() - seconds - nanoseconds / 1e9))
+
+
+def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, Any]:
+    """Run node, camera and subscriber for one size; return the figures."""
     import rclpy
-    from rclpy.executors import SingleThreadedExecutor
-    from sensor_msgs.msg import Image, PointCloud2
 
     rclpy.init()
-    subscriber = rclpy.create_node('subscriber')
-    counts: Counter[str] = Counter()
-    latest: dict[str, str] = {}
-
-    def diagnosed(message: DiagnosticArray) -> None:
-        latest.update({pair.key: pair.value for pair in message.status[0].values})
-
-    subscriber.create_subscription(DiagnosticArray, '/diagnostics', diagnosed, 5)
-    for topic in options.topics:
-        subscriber.create_subscription(
-            PointCloud2 if topic == 'points' else Image,
-            topic,
-            lambda _, topic=topic: counts.update([topic]),
-            5,
-            raw=True,
-        )
-    executor = SingleThreadedExecutor()
-    executor.add_node(subscriber)
-    child_environment = {
-        k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'
-    }
-    load_start = os.getloadavg()[0]
+    subscriber = Subscriber(options.topics)
+    clean = {k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'}
+    load = os.getloadavg()[0]
+    eye = subprocess.Popen(
+        [
+            *(sys.executable, __file__, '--role', 'camera', '--sizes', size),
+            *('--rate', str(options.rate), '--seconds', str(frames / options.rate)),
+        ],
+        env=clean,
+        stdout=subprocess.DEVNULL,
+    )
+    started = time.monotonic()
     node = subprocess.Popen(
         [
-            *(sys.executable, '-m', 'adabins_ros.ros.depth_node', '--ros-args'),
-            *('-p', f'model:={options.model}', '--log-level', 'warn'),
+            *(sys.executable, '-m', 'adabins_ros.cli', 'node', '--ros-args', '-p'),
+            *(f'model:={options.model}', '-p', f'engine:={options.engine}', '--log-level', 'warn'),
         ],
-        env=child_environment,
+        env=clean,
     )
-    eye = None
     try:
-        while latest.get('state') != 'active':
-            executor.spin_once(timeout_sec=0.5)
+        while subscriber.first_s is None:
+            subscriber.executor.spin_once(timeout_sec=0.5)
             if node.poll() is not None:
                 raise SystemExit(f'the node ended with status {node.returncode}')
-        eye = subprocess.Popen(
-            [
-                *(sys.executable, __file__, '--role', 'camera', '--frames', str(frames)),
-                *('--rate', str(options.rate), '--size', options.size),
-            ],
-            env=child_environment,
-            stdout=subprocess.PIPE,
-        )
-        start, cpu_start = time.monotonic(), 0.0
-        memory: list[tuple[float, float]] = []
-        begun = 0.0
-        while time.monotonic() - start < frames / options.rate + 30:
-            executor.spin_once(timeout_sec=0.5)
-            received = int(latest.get('frames received', 0))
-            if received and not begun:
-                begun, cpu_start = time.monotonic(), cpu_seconds(node.pid)
-            if begun and (not memory or time.monotonic() - begun > memory[-1][0] + 5):
-                memory.append((time.monotonic() - begun, resident_mib(node.pid)))
-            settled = received >= frames and latest.get('rate in (Hz)') == '0.00'
-            if settled:
-                break
-        cpu_share = (cpu_seconds(node.pid) - cpu_start) / max(time.monotonic() - begun, 1e-9)
+            if time.monotonic() - started > FIRST_DEPTH_TIMEOUT_S:
+                raise SystemExit(f'no depth of {size} frames in {FIRST_DEPTH_TIMEOUT_S:g} s')
+        start_cpu = cpu_seconds(node.pid)
+        begun = subscriber.first_s
+        memory = [(0.0, memory_mib(node.pid))]
         seconds = frames / options.rate
+        latest = subscriber.diagnosed
+        while time.monotonic() - begun < seconds + 30:
+            subscriber.executor.spin_once(timeout_sec=0.5)
+            now = time.monotonic() - begun
+            if now <= seconds:
+                busy_s, over_s = cpu_seconds(node.pid) - start_cpu, now
+            if now > memory[-1][0] + 5:
+                memory.append((now, memory_mib(node.pid)))
+            if now > seconds + 2 and latest.get('rate in (Hz)') == '0.00':
+                break
+        memory.append((now, memory_mib(node.pid)))
         after_a_minute = next((m for t, m in memory if t >= 60), memory[0][1])
+        # The first frames also plan and allocate, and are measured as the start.
+        late = np.percentile(subscriber.latency_ms[round(options.rate) :], [50, 90, 99])
         return {
-            'machine': f'{platform.machine()}, {os.cpu_count()} cores, load {load_start:.1f}',
             'model': latest.get('model'),
-            'camera': f'{options.size} rgb8 at {options.rate:g} Hz, best effort',
+            'camera': f'{size} rgb8 at {options.rate:g} Hz, best effort; load {load:.1f}',
             'subscribed': ', '.join(options.topics),
+            'first depth after (s)': round(begun - started, 2),
+            'processor until then (s)': round(start_cpu, 2),
             'frames sent': frames,
             **{k: int(latest[k]) for k in latest if k.startswith('frames ')},
-            **{f'{topic} received': counts[topic] for topic in options.topics},
-            'rate out (Hz)': round(int(latest['frames published']) / seconds, 2),
+            **{f'{topic} received': subscriber.counts[topic] for topic in options.topics},
+            'rate out (Hz)': round(subscriber.counts[options.topics[0]] / seconds, 2),
             **{k: float(v) for k, v in latest.items() if k.endswith('(ms)')},
-            'node, cores busy': round(cpu_share, 2),
-            'resident at start (MiB)': round(memory[0][1], 1),
+            **{
+                f'camera to subscriber p{percent} (ms)': round(float(value), 2)
+                for percent, value in zip((50, 90, 99), late, strict=True)
+            },
+            'node, cores busy': round(busy_s / over_s, 2),
+            'resident at the first depth (MiB)': round(memory[0][1], 1),
             'resident after a minute (MiB)': round(after_a_minute, 1),
             'resident at the end (MiB)': round(memory[-1][1], 1),
+            'resident at most (MiB)': round(memory_mib(node.pid, 'VmHWM'), 1),
             'growth after a minute (%)': round(100 * (memory[-1][1] / after_a_minute - 1), 2),
         }
     finally:
         for process in (eye, node):
-            if process is not None:
-                process.terminate()
-                process.wait(10)
+            process.terminate()
+            process.wait(10)
+        subscriber.close()
+        rclpy.shutdown()
 
 
-def print_table(figures: dict[str, object]) -> None:
-    """Print the figures, one a line."""
-    longest = max(map(len, figures))
-    for name, value in figures.items():
-        print(f'{name:{longest}}  {value}')
+def print_table(figures: dict[str, dict[str, Any]]) -> None:
+    """Print the figures, one a line, a column for each size."""
+    from interleaved import machine
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f'Depth node under a camera\n{machine()}')
+    for heading in ('', *figures):
+        table.add_column(heading, overflow='fold')
+    columns = list(figures.values())
+    for name in columns[0]:
+        table.add_row(name, *(str(column.get(name, '')) for column in columns))
+    Console(width=99).print(table)
 
 
 if __name__ == '__main__':

@@ -4,10 +4,8 @@ Time each exact rewrite of the deployed graph alone, and all of them, against th
 
 `python benchmarks/rewrites.py [--models adabins-lite adabins-nyu] [--rounds N]`
 
-"Authors' forward" is this package's network as written, with the range-attention maps, the 1x1
-convolution and the softmax over whole planes as in the authors' description; none of their code
-is used. Weights are random; the batch norms hold statistics that the network could have seen.
-Ratios are taken within a round and given with their quartiles, differences are of depth.
+What "authors' forward" is, and which weights there are, says authors_order.py. Ratios are taken
+within a round and given with their quartiles, differences are of depth.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from typing import Any
 from adabins_ros.inference.deployment import deploy
 from adabins_ros.inference.rewrites import AS_WRITTEN, Rewrites
 from adabins_ros.model import AdaBins, PRESETS
-from adabins_ros.model.bins import bin_centers, normalized_widths
+from authors_order import authors_forward, network_with_statistics
 from interleaved import in_turns, machine, median_ms, speedup, write_figures
 from rich.console import Console
 from rich.table import Table
@@ -42,31 +40,6 @@ ALONE = {
 # What a network of separable convolutions has none of.
 FULL_ONLY = ('head', 'products', 'Winograd')
 SEPARABLE_ONLY = ('pointwise',)
-
-
-def network_with_statistics(name: str) -> AdaBins:
-    """Make a network of random weights whose batch norms do something, but magnify little."""
-    torch.manual_seed(0)
-    network = AdaBins(PRESETS[name]).eval()
-    for norm in network.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.normal_(norm.running_mean, 0, 0.1)
-            nn.init.uniform_(norm.running_var, 0.8, 1.2)
-            nn.init.uniform_(norm.weight, 0.8, 1.2)
-            nn.init.normal_(norm.bias, 0, 0.1)
-    return network.requires_grad_(False)
-
-
-def authors_forward(network: AdaBins, image: torch.Tensor) -> torch.Tensor:
-    """Compute depth (B, 1, h, w) in the order of the authors' description."""
-    config = network.config
-    decoded = network.decoder(network.encoder(image))
-    raw_widths, features, kernels = network.mini_vit(decoded)
-    maps = (kernels @ features.flatten(2)).unflatten(2, features.shape[-2:])
-    probabilities = torch.softmax(network.conv_out(maps), dim=1)
-    widths = normalized_widths(raw_widths, config.bin_eps)
-    centers = bin_centers(widths, config.min_depth, config.max_depth)
-    return (probabilities * centers[:, :, None, None]).sum(1, keepdim=True)
 
 
 def smooth_image(height: int, width: int) -> torch.Tensor:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model files: ours (safetensors that carry their configuration) and, by content, the authors'."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 import json
 import os
 from pathlib import Path
@@ -9,8 +11,8 @@ import tempfile
 from adabins_ros.model.adabins import AdaBins
 from adabins_ros.model.config import AdaBinsConfig, PRESETS
 from adabins_ros.model.errors import ModelError
-from adabins_ros.model.official_checkpoint import load_official
-from adabins_ros.model.state_dict import fill
+from adabins_ros.model.official_checkpoint import describe_official, load_official
+from adabins_ros.model.state_dict import fill, learned_count
 from pydantic import ValidationError
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
@@ -18,6 +20,17 @@ import torch
 
 FORMAT = 'adabins_ros 1'
 WEIGHTS = Path(__file__).resolve().parent.parent / 'weights'
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file says of itself; the network is built by ``load``."""
+
+    path: Path
+    config: AdaBinsConfig
+    parameter_count: int
+    load: Callable[[], AdaBins]
+    """Builds the network with the file's weights, on the CPU in evaluation mode."""
 
 
 def load_model(
@@ -46,12 +59,39 @@ def load_model(
         If there is no such preset or file, or the file is damaged, foreign or hostile.
 
     """
+    file = find_model(model, depth_range)
+    if file is None:
+        return _untrained(_with_range(PRESETS[os.fspath(model)], depth_range))
+    return file.load()
+
+
+def find_model(
+    model: str | os.PathLike[str], depth_range: tuple[float, float] | None = None
+) -> ModelFile | None:
+    """
+    Find a model and read what it is, which takes little time and memory.
+
+    Parameters
+    ----------
+    model, depth_range
+        As for ``load_model``.
+
+    Returns
+    -------
+    ModelFile or None
+        None for a preset without embedded weights, which has no file.
+
+    Raises
+    ------
+    ModelError
+        As ``load_model``, which also looks at the weights.
+
+    """
     _check_range(depth_range)
     name = os.fspath(model)
     if name in PRESETS:
         embedded = WEIGHTS / f'{name}.safetensors'
-        network = _load_ours(embedded, depth_range) if embedded.is_file() else None
-        return network or _untrained(_with_range(PRESETS[name], depth_range))
+        return _describe_ours(embedded, depth_range) if embedded.is_file() else None
     path = Path(name).expanduser()
     if not path.is_file():
         what = 'is a folder' if path.is_dir() else 'does not exist'
@@ -64,9 +104,10 @@ def load_model(
     except OSError as error:
         raise ModelError(f"model file {path} can't be read: {error.strerror}") from error
     if len(start) == 9 and start[8:9] == b'{':
-        return _load_ours(path, depth_range)
+        return _describe_ours(path, depth_range)
     if start[:2] == b'PK' or start[:1] == b'\x80':
-        return load_official(path, depth_range)
+        config, count = describe_official(path, depth_range)
+        return ModelFile(path, config, count, lambda: load_official(path, depth_range))
     raise ModelError(
         f'model file {path} is neither safetensors nor a torch checkpoint (it starts with '
         f'{start!r}); an interrupted download or a Git LFS pointer looks like this'
@@ -114,13 +155,16 @@ def save_checkpoint(
         Path(partial).unlink(missing_ok=True)
 
 
-def _load_ours(path: Path, depth_range: tuple[float, float] | None) -> AdaBins:
+def _describe_ours(path: Path, depth_range: tuple[float, float] | None) -> ModelFile:
     try:
         with safe_open(path, framework='pt') as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            count = learned_count(
+                (name, file.get_slice(name).get_shape())
+                for name in file.keys()  # noqa: SIM118
+            )
     except (SafetensorError, OSError) as error:
-        raise ModelError(f'model file {path} is damaged: {error}; copy it again') from error
+        raise _damaged(path, error) from error
     if metadata.get('format') != FORMAT:
         raise ModelError(
             f'model file {path} is not of this package: its format is '
@@ -131,6 +175,15 @@ def _load_ours(path: Path, depth_range: tuple[float, float] | None) -> AdaBins:
         config = _with_range(config, depth_range)
     except (ValidationError, json.JSONDecodeError) as error:
         raise ModelError(f'model file {path} has a wrong configuration: {error}') from error
+    return ModelFile(path, config, count, lambda: _load_ours(path, config))
+
+
+def _load_ours(path: Path, config: AdaBinsConfig) -> AdaBins:
+    try:
+        with safe_open(path, framework='pt') as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
     try:
         # The weights to be replaced must not use up the caller's random numbers.
         with torch.random.fork_rng(devices=[]):
@@ -139,6 +192,10 @@ def _load_ours(path: Path, depth_range: tuple[float, float] | None) -> AdaBins:
         raise ModelError(f'model file {path}: {error}') from error
     fill(network, tensors, path)
     return network.eval()
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(f'model file {path} is damaged: {error}; copy it again')
 
 
 def _untrained(config: AdaBinsConfig) -> AdaBins:

@@ -3,7 +3,6 @@
 
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
@@ -38,6 +37,10 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str, *, use_head: bool = False, pretrained: bool = False) -> None:
         super().__init__()
+        # Not at the top: timm brings torchvision and torch's compiler, 190 MB and a second or two
+        # that a node with an exported network does without.
+        import timm
+
         architecture = name.split('.')[0]
         if not timm.is_model(architecture):
             near = ', '.join(timm.list_models(f'*{architecture.split("_")[-1]}*')[:5])
@@ -58,6 +61,8 @@ class Encoder(nn.Module):
 
     @staticmethod
     def _conv_head(name: str, in_channels: int, pretrained: bool) -> tuple[nn.Module, int]:
+        import timm
+
         with torch.device('cpu' if pretrained else 'meta'):
             whole = timm.create_model(name, num_classes=0, global_pool='', pretrained=pretrained)
         conv_head = getattr(whole, 'conv_head', None)

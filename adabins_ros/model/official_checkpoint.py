@@ -4,11 +4,12 @@
 from pathlib import Path
 import pickle
 from typing import Any
+from zipfile import is_zipfile
 
 from adabins_ros.model.adabins import AdaBins
 from adabins_ros.model.config import AdaBinsConfig, PRESETS
 from adabins_ros.model.errors import ModelError
-from adabins_ros.model.state_dict import fill
+from adabins_ros.model.state_dict import fill, learned_count
 import torch
 
 # Our prefixes beside the authors'.
@@ -74,21 +75,33 @@ def load_official(path: Path, depth_range: tuple[float, float] | None = None) ->
 
     """
     tensors = _official_names(_read(path), path)
-    rows = tensors.get('adaptive_bins_layer.regressor.4.weight')
-    if rows is None or rows.ndim != 2:
-        raise ModelError(
-            f'model file {path} is no AdaBins checkpoint: it holds {len(tensors)} tensors but no '
-            'adaptive_bins_layer.regressor.4.weight'
-        )
-    config = _config(path, rows.shape[0], depth_range)
-    network = AdaBins(config)
+    network = AdaBins(_config(path, _bins(path, tensors), depth_range))
     fill(network, tensors, path, official_name)
     return network.eval()
 
 
-def _read(path: Path) -> Any:
+def describe_official(
+    path: Path, depth_range: tuple[float, float] | None = None
+) -> tuple[AdaBinsConfig, int]:
+    """
+    Give configuration and number of parameters of a checkpoint, without its weights if possible.
+
+    Raises
+    ------
+    ModelError
+        As ``load_official``, but what the weights are is not looked at.
+
+    """
+    tensors = _official_names(_read(path, mapped=True), path)
+    config = _config(path, _bins(path, tensors), depth_range)
+    return config, learned_count((name, tensor.shape) for name, tensor in tensors.items())
+
+
+def _read(path: Path, *, mapped: bool = False) -> Any:
     try:
-        return torch.load(path, map_location='cpu', weights_only=True)
+        # Only a file of the zip kind, all that torch has written since 1.6, can be mapped.
+        mapped = mapped and is_zipfile(path)
+        return torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f'model file {path} is refused: it holds more than tensors and could run code when '
@@ -117,6 +130,16 @@ def _official_names(content: Any, path: Path) -> dict[str, torch.Tensor]:
         if not name.startswith(_UNUSED):
             tensors[name] = tensor
     return tensors
+
+
+def _bins(path: Path, tensors: dict[str, torch.Tensor]) -> int:
+    rows = tensors.get('adaptive_bins_layer.regressor.4.weight')
+    if rows is None or rows.ndim != 2:
+        raise ModelError(
+            f'model file {path} is no AdaBins checkpoint: it holds {len(tensors)} tensors but no '
+            'adaptive_bins_layer.regressor.4.weight'
+        )
+    return rows.shape[0]
 
 
 def _config(path: Path, num_bins: int, depth_range: tuple[float, float] | None) -> AdaBinsConfig:

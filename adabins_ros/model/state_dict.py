@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fill a network with a file's tensors, strictly, and say what does not fit."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
 from pathlib import Path
 
 from adabins_ros.model.errors import ModelError
 import torch
 from torch import nn
+
+_NOT_LEARNED = ('running_mean', 'running_var', 'num_batches_tracked')
+
+
+def learned_count(shapes: Iterable[tuple[str, Sequence[int]]]) -> int:
+    """Count the learned numbers of a file by its tensors' names and shapes."""
+    return sum(math.prod(shape) for name, shape in shapes if not name.endswith(_NOT_LEARNED))
 
 
 def fill(

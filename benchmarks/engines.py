@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Time every engine that is installed against the authors' forward pass and their `predict`.
+
+`python benchmarks/engines.py [--models adabins-lite adabins-nyu] [--rounds N]`
+
+"Network" is the network alone, from pixels to depth at half their size; "predict" is the whole
+`DepthPredictor.predict` with mirrored averaging, against two passes in the authors' order. Both
+have the same weights for adabins-nyu. adabins-lite is held against its own layers in the authors'
+order ("as written") and against the authors' network on 640x480 pixels, which it replaces.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from adabins_ros import DepthPredictor
+from adabins_ros.inference.deployment import deploy
+from adabins_ros.inference.engines import Engine, ENGINES, open_engine, Place
+from adabins_ros.inference.engines.checking import sample_pictures
+from adabins_ros.inference.engines.engine import is_installed
+from adabins_ros.inference.engines.pixel_network import PixelNetwork
+from adabins_ros.model import AdaBins, PRESETS
+from authors_order import authors_forward, authors_predict, network_with_statistics
+from interleaved import in_turns, machine, median_ms, speedup, write_figures
+from rich.console import Console
+from rich.table import Table
+import torch
+
+LARGE, LITE = 'adabins-nyu', 'adabins-lite'
+TRIED = tuple(
+    name for name in ENGINES if name not in ('auto', 'torch_compile') and is_installed(name)
+)
+
+
+def normalised(network: AdaBins, pixels: torch.Tensor) -> torch.Tensor:
+    """Return the image (1, 3, h, w) that a network is to see, of (1, h, w, 3) pixels."""
+    mean = torch.tensor(network.config.mean).view(1, 3, 1, 1)
+    std = torch.tensor(network.config.std).view(1, 3, 1, 1)
+    return ((pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std).contiguous()
+
+
+def engine(name: str, network: AdaBins) -> Engine:
+    """Open an engine as `DepthPredictor` does."""
+
+    def deployed() -> PixelNetwork:
+        graph = deploy(network).to(memory_format=torch.channels_last)
+        return PixelNetwork(graph, network.config, torch.channels_last).eval()
+
+    return open_engine(name, network, Place(torch.device('cpu')), deployed)
+
+
+@torch.inference_mode()
+def measure(name: str, large: AdaBins, rounds: int) -> list[dict[str, Any]]:
+    """Give the rows of one model; ``large`` is the authors' network."""
+    network = large if name == LARGE else network_with_statistics(name)
+    pixels = sample_pictures((1, *network.config.input_size))
+    image = normalised(network, pixels)
+    view = normalised(large, sample_pictures((1, *large.config.input_size)))
+    picture = pixels[0].numpy()
+
+    written: dict[str, Callable[[], torch.Tensor]] = {
+        'as written': lambda: authors_forward(network, image)
+    }
+    if name != LARGE:
+        written['authors'] = lambda: authors_forward(large, view)
+    engines = {each: engine(each, network) for each in TRIED}
+    rows = compare(
+        name,
+        'network',
+        written,
+        {each: lambda run=run: run(pixels).depth for each, run in engines.items()},
+        rounds,
+    )
+    for each in engines.values():
+        each.close()
+
+    written = {'as written': lambda: authors_predict(network, image)}
+    if name != LARGE:
+        written['authors'] = lambda: authors_predict(large, view)
+    predictors = {
+        each: DepthPredictor(network, engine=each, device='cpu', flip_average=True)
+        for each in TRIED
+    }
+    rows += compare(
+        name,
+        'predict, mirrored average',
+        written,
+        {
+            each: lambda run=run: torch.from_numpy(run.predict(picture).depth)
+            for each, run in predictors.items()
+        },
+        rounds,
+    )
+    for each in predictors.values():
+        each.close()
+    return rows
+
+
+def compare(
+    model: str,
+    what: str,
+    written: Mapping[str, Callable[[], torch.Tensor]],
+    engines: Mapping[str, Callable[[], torch.Tensor]],
+    rounds: int,
+) -> list[dict[str, Any]]:
+    """Run all in turns; return a row for each engine."""
+    reference = written['as written']()
+    differences = {
+        name: float((run().reshape(reference.shape) - reference).abs().max())
+        for name, run in engines.items()
+    }
+    seconds = in_turns({**written, **engines}, rounds)
+    return [
+        {
+            'model': model,
+            'what': what,
+            'engine': name,
+            'ms': median_ms(seconds[name]),
+            **{f'{base}_ms': median_ms(seconds[base]) for base in written},
+            **{f'against {base}': speedup(seconds[base], seconds[name]) for base in written},
+            'difference_m': differences[name],
+        }
+        for name in engines
+    ]
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument('--models', nargs='+', default=[LITE, LARGE], choices=list(PRESETS))
+    parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--json', type=Path, help='also write the figures here')
+    options = parser.parse_args()
+    console = Console()
+    large = network_with_statistics(LARGE)
+    rows = [row for name in options.models for row in measure(name, large, options.rounds)]
+    threads = torch.get_num_threads()
+    console.print(
+        f'{machine()}, {threads} threads, {options.rounds} rounds, quartiles in brackets'
+    )
+    for title in dict.fromkeys((row['model'], row['what']) for row in rows):
+        table = Table(title=', '.join(title), title_justify='left')
+        for column in ('engine', 'ms', 'as written', "authors' network", 'differs by'):
+            table.add_column(column, no_wrap=True)
+        for row in rows:
+            if (row['model'], row['what']) == title:
+                table.add_row(
+                    row['engine'],
+                    f'{row["ms"]:.1f}',
+                    _ratio(row['against as written']),
+                    _ratio(row.get('against authors')),
+                    f'{row["difference_m"]:.0e} m',
+                )
+        console.print(table)
+    if options.json:
+        write_figures(options.json, 'engines', rows)
+
+
+def _ratio(quartiles: tuple[float, float, float] | None) -> str:
+    return '-' if quartiles is None else '{:.2f}x ({:.2f}-{:.2f})'.format(*quartiles)
+
+
+if __name__ == '__main__':
+    main()
