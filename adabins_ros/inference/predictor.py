@@ -7,25 +7,23 @@ import os
 from time import perf_counter
 from typing import TypeVar
 
-from adabins_ros.inference.deployment import deploy
 from adabins_ros.inference.device import choose_device, choose_precision
 from adabins_ros.inference.engines import (
     check_engine,
     Engine,
     is_onnx,
+    NetworkSource,
     OnnxModel,
     open_engine,
     open_file,
     Place,
     read_onnx,
 )
-from adabins_ros.inference.engines.pixel_network import PixelNetwork
 from adabins_ros.inference.estimate import DepthEstimate, merge_flipped
 from adabins_ros.inference.resizing import check_image, resized_pixels
-from adabins_ros.inference.rewrites import rewrites_for
 from adabins_ros.inference.sizing import check_legal, inference_size
 from adabins_ros.model.adabins import AdaBins
-from adabins_ros.model.checkpoint import load_model
+from adabins_ros.model.checkpoint import find_model, load_model, ModelFile
 from adabins_ros.model.config import AdaBinsConfig
 from adabins_ros.model.errors import ModelError
 import numpy as np
@@ -45,7 +43,7 @@ class DepthPredictor:
 
     def __init__(
         self,
-        network: AdaBins | OnnxModel,
+        network: AdaBins | ModelFile | OnnxModel,
         *,
         device: str = 'auto',
         precision: str = 'auto',
@@ -83,11 +81,9 @@ class DepthPredictor:
             self.parameter_count = network.parameter_count
             self._engine: Engine | None = open_file(engine, network, place)
         else:
-            self.parameter_count = sum(parameter.numel() for parameter in network.parameters())
-            network.eval().requires_grad_(False)
-            self._engine = open_engine(
-                engine, network, place, lambda: self._deployed(network), patient=patient
-            )
+            source = NetworkSource(network)
+            self.parameter_count = source.parameter_count
+            self._engine = open_engine(engine, source, place, patient=patient)
         self._engine_description = self._engine.description
 
     @classmethod
@@ -151,8 +147,9 @@ class DepthPredictor:
                 f'model file {model} holds its depth range: leave depth_range {depth_range} out, '
                 'or export it anew'
             )
+        network = read_onnx(model) if is_onnx(model) else find_model(model, depth_range)
         return cls(
-            read_onnx(model) if is_onnx(model) else load_model(model, depth_range),
+            network or load_model(model, depth_range),
             device=device,
             precision=precision,
             engine=engine,
@@ -251,19 +248,6 @@ class DepthPredictor:
         if self._engine is None:
             raise RuntimeError('this DepthPredictor is closed; make another with from_pretrained')
         return self._engine
-
-    def _deployed(self, network: AdaBins) -> PixelNetwork:
-        """Give the form of the network that torch runs, on the device."""
-        memory_format = torch.channels_last
-        try:
-            graph = deploy(network, rewrites_for(self.device)).to(memory_format=memory_format)
-            return PixelNetwork(graph, self.config, memory_format).to(self.device).eval()
-        except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-            raise ModelError(
-                f'{network.config.name} does not fit into the memory of {self.device}: '
-                f'{str(error).splitlines()[0]}; close what else uses it, or use adabins-lite or '
-                'device cpu'
-            ) from error
 
     def _focal_scale(self, focal_length_px: float | None, resize_factor: float) -> float:
         if focal_length_px is None or not self.focal_correction:

@@ -9,7 +9,7 @@ from pathlib import Path
 import sys
 
 from adabins_ros import DepthPredictor
-from adabins_ros.inference.engines import Place
+from adabins_ros.inference.engines import NetworkSource, Place
 from adabins_ros.inference.engines.building import EngineBuilder, EngineRefused
 from adabins_ros.inference.engines.cache import cache_folder, EngineCache, network_key
 from adabins_ros.inference.engines.checking import largest_difference_m
@@ -61,7 +61,7 @@ def photo(height: int, width: int) -> np.ndarray:
 
 
 def builder_of(made: AdaBins, folder: Path | None) -> EngineBuilder:
-    return EngineBuilder(made, CPU, lambda: PixelNetwork(made, made.config), EngineCache(folder))
+    return EngineBuilder(NetworkSource(made), CPU, EngineCache(folder))
 
 
 @pytest.mark.parametrize('engine', ['onnx', 'openvino'])
@@ -302,4 +302,4 @@ def test_a_missing_package_is_one_line(
 
 def test_an_unknown_engine_names_the_known_ones(tiny: AdaBinsConfig) -> None:
     with pytest.raises(ModelError, match='use auto, torch, torch_compile, onnx, openvino'):
-        open_engine('tensorflow', network(tiny), CPU, lambda: pytest.fail('no engine'))
+        open_engine('tensorflow', NetworkSource(network(tiny)), CPU)

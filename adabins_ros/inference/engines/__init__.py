@@ -4,10 +4,12 @@
 from adabins_ros.inference.engines.engine import check_engine, Engine, ENGINES, Place
 from adabins_ros.inference.engines.onnx_file import is_onnx, OnnxModel, read_onnx
 from adabins_ros.inference.engines.opening import open_engine, open_file
+from adabins_ros.inference.engines.source import NetworkSource
 
 __all__ = [
     'ENGINES',
     'Engine',
+    'NetworkSource',
     'OnnxModel',
     'Place',
     'check_engine',

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from importlib import metadata
 import logging
@@ -13,7 +12,7 @@ import tempfile
 import weakref
 
 from adabins_ros import __version__
-from adabins_ros.inference.engines.cache import EngineCache, network_key, short_hash
+from adabins_ros.inference.engines.cache import EngineCache, short_hash
 from adabins_ros.inference.engines.checking import allowed_difference_m, largest_difference_m
 from adabins_ros.inference.engines.engine import check_engine, Engine, Place
 from adabins_ros.inference.engines.onnx_engine import OnnxEngine
@@ -26,8 +25,9 @@ from adabins_ros.inference.engines.onnx_file import (
 )
 from adabins_ros.inference.engines.openvino_engine import OpenVinoEngine
 from adabins_ros.inference.engines.pixel_network import PixelNetwork
-from adabins_ros.inference.engines.torch_engine import TorchEngine
-from adabins_ros.model.adabins import AdaBins, DepthDistribution
+from adabins_ros.inference.engines.source import NetworkSource
+from adabins_ros.inference.engines.torch_engine import deployed, TorchEngine
+from adabins_ros.model.adabins import DepthDistribution
 from adabins_ros.model.errors import ModelError
 from adabins_ros.provenance import sha256
 import torch
@@ -41,37 +41,28 @@ class EngineRefused(ModelError):
 
 class EngineBuilder:
     """
-    Make any engine of one network.
+    Make any engine of one network, which is built only if it must be.
 
     Parameters
     ----------
-    network : AdaBins
-        On the CPU in evaluation mode; left as it is.
+    source : NetworkSource
+        Where the network comes from; it is left as it is.
     place : Place
         Where it is to run.
-    deployed : callable
-        Gives the form of the network that torch runs, on the device of ``place``.
     cache : EngineCache
         What was built before.
 
     """
 
-    def __init__(
-        self,
-        network: AdaBins,
-        place: Place,
-        deployed: Callable[[], PixelNetwork],
-        cache: EngineCache,
-    ) -> None:
-        self.network, self.place, self.cache = network, place, cache
+    def __init__(self, source: NetworkSource, place: Place, cache: EngineCache) -> None:
+        self.source, self.place, self.cache = source, place, cache
         made_with = (FORMAT, str(OPSET), str(REWRITES), __version__, torch.__version__)
-        self.network_key = network_key(network, *made_with)
-        self._deployed = deployed
+        self.network_key = short_hash(source.key, *made_with)
         self._onnx: OnnxModel | None = None
 
     def torch(self) -> TorchEngine:
         """Return torch itself, which needs no check."""
-        return TorchEngine(self._deployed(), self.place)
+        return TorchEngine(deployed(self.source.network, self.place.device), self.place)
 
     def build(self, name: str) -> Engine:
         """
@@ -103,12 +94,16 @@ class EngineBuilder:
 
     def is_known(self, name: str) -> bool:
         """Tell whether an engine was checked before and its file, if it has one, is there."""
-        return self.cache.read(self._check_key(name)) is not None and self._cached() is not None
+        if self.cache.read(self._check_key(name)) is None:
+            return False
+        self._onnx = self._onnx or self._cached()
+        return self._onnx is not None
 
     def _unchecked(self, name: str) -> Engine:
         if name == 'torch_compile':
-            engine = TorchEngine(self._deployed(), self.place, compiled=True)
-            height, width = self.network.config.input_size
+            graph = deployed(self.source.network, self.place.device)
+            engine = TorchEngine(graph, self.place, compiled=True)
+            height, width = self.source.config.input_size
             blank = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=self.place.device)
             engine.compile_for(blank)
             return engine
@@ -121,17 +116,17 @@ class EngineBuilder:
         known = self.cache.read(key) or {}
         difference = known.get('difference_m')
         if not isinstance(difference, float):
-            plain = PixelNetwork(self.network, self.network.config)
-            shape = (1, *self.network.config.input_size)
+            plain = PixelNetwork(self.source.network, self.source.config)
+            shape = (1, *self.source.config.input_size)
             difference = largest_difference_m(
                 lambda pixels: _on_cpu(engine(pixels.to(engine.device))), plain, [shape]
             )
             self.cache.write(key, {'engine': engine.description, 'difference_m': difference})
-        allowed = allowed_difference_m(self.place.dtype, self.network.config)
+        allowed = allowed_difference_m(self.place.dtype, self.source.config)
         if not difference <= allowed:
             raise EngineRefused(
                 f'{engine.description} differs from torch by {difference:.2g} m, and '
-                f'{allowed:.2g} m are allowed for {self.network.config.name}'
+                f'{allowed:.2g} m are allowed for {self.source.config.name}'
             )
 
     def _check_key(self, name: str) -> str:
@@ -150,7 +145,7 @@ class EngineBuilder:
         path = self.cache.folder / f'{self.network_key}.onnx'
         try:
             if sha256(path) == known.get('sha256'):
-                return OnnxModel(path, self.network.config, None, parameter_count(self.network))
+                return OnnxModel(path, self.source.config, None, self.source.parameter_count)
         except OSError:
             pass
         log.warning('%s in the cache is damaged; it is made again', path)
@@ -160,7 +155,7 @@ class EngineBuilder:
         if self.cache.folder is not None:
             path = self.cache.folder / f'{self.network_key}.onnx'
             try:
-                model = write_onnx(self.network, path)
+                model = write_onnx(self.source.network, path)
                 self.cache.write(self.network_key, {'sha256': sha256(path)})
                 return model
             except OSError as error:
@@ -169,7 +164,7 @@ class EngineBuilder:
         # Removed with the last engine that needs it.
         removed = partial(shutil.rmtree, folder, ignore_errors=True)
         try:
-            model = write_onnx(self.network, Path(folder) / 'network.onnx')
+            model = write_onnx(self.source.network, Path(folder) / 'network.onnx')
         except BaseException:
             removed()
             raise
@@ -188,11 +183,6 @@ def version(name: str) -> str:
         except metadata.PackageNotFoundError:
             continue
     return 'unknown'
-
-
-def parameter_count(network: AdaBins) -> int:
-    """Count the numbers that were learned."""
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _on_cpu(distribution: DepthDistribution) -> DepthDistribution:

@@ -3,26 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import logging
 from statistics import median
 from time import perf_counter
 
-from adabins_ros.inference.engines.building import (
-    EngineBuilder,
-    EngineRefused,
-    parameter_count,
-    version,
-)
+from adabins_ros.inference.engines.building import EngineBuilder, EngineRefused, version
 from adabins_ros.inference.engines.cache import cache_folder, EngineCache, machine
 from adabins_ros.inference.engines.checking import sample_pictures
 from adabins_ros.inference.engines.engine import check_engine, Engine, is_installed, Place
 from adabins_ros.inference.engines.onnx_engine import OnnxEngine
 from adabins_ros.inference.engines.onnx_file import OnnxModel
 from adabins_ros.inference.engines.openvino_engine import OpenVinoEngine
-from adabins_ros.inference.engines.pixel_network import PixelNetwork
-from adabins_ros.inference.engines.torch_engine import TorchEngine
-from adabins_ros.model.adabins import AdaBins
+from adabins_ros.inference.engines.preparing import (
+    Preparation,
+    prepare_elsewhere,
+    read_preparation,
+    RuntimeCrashed,
+)
+from adabins_ros.inference.engines.source import NetworkSource
+from adabins_ros.inference.engines.torch_engine import deployed, TorchEngine
 from adabins_ros.model.errors import ModelError
 import torch
 
@@ -36,9 +36,8 @@ _WORTHWHILE = 0.9
 
 def open_engine(
     name: str,
-    network: AdaBins,
+    source: NetworkSource,
     place: Place,
-    deployed: Callable[[], PixelNetwork],
     *,
     cache: EngineCache | None = None,
     patient: bool = False,
@@ -54,16 +53,17 @@ def open_engine(
     user waiting: it starts with torch. `adabins benchmark` tries everything once, for all later
     starts. torch.compile, which takes a minute at each start, is never chosen.
 
+    A network from a file is exported, checked and measured in another process if its engine can be
+    handed over through the cache; here it is not built at all unless torch runs it.
+
     Parameters
     ----------
     name : str
         One of ``ENGINES``.
-    network : AdaBins
-        On the CPU in evaluation mode; left as it is.
+    source : NetworkSource
+        Where the network comes from.
     place : Place
         Where it is to run.
-    deployed : callable
-        Gives the form of the network that torch runs, on the device of ``place``.
     cache : EngineCache, optional
         The user's by default.
     patient : bool
@@ -73,27 +73,38 @@ def open_engine(
     -------
     Engine
         torch, with a warning, in place of one that differs from torch by more than the precision
-        allows.
+        allows, and of what 'auto' would choose if that crashes.
 
     Raises
     ------
     ModelError
-        If the engine was asked for by name and is unknown, not installed or can't run here.
+        If the engine was asked for by name and is unknown, not installed or can't run here, or the
+        file is damaged.
 
     """
     check_engine(name)
     cache = EngineCache(cache_folder()) if cache is None else cache
     # Its key takes a hash of all weights, which torch does not need.
     if name == 'torch' or (name == 'auto' and not candidates(place)):
-        return TorchEngine(deployed(), place)
-    builder = EngineBuilder(network, place, deployed, cache)
-    if name == 'auto':
-        return _fastest(builder, patient)
-    try:
-        return builder.build(name)
-    except EngineRefused as error:
-        log.warning('%s; torch runs instead', error)
-        return builder.torch()
+        return TorchEngine(deployed(source.network, place.device), place)
+    builder = EngineBuilder(source, place, cache)
+    preparation = Preparation.of(name, source, place, cache, patient)
+    if preparation is not None and _takes_building(builder, name, patient):
+        try:
+            prepare_elsewhere(preparation)
+        except RuntimeCrashed as error:
+            if name != 'auto':
+                raise
+            log.warning('%s; torch runs instead', error)
+            return builder.torch()
+    return _opened(builder, name, patient)
+
+
+def build_for_another_process(text: str) -> None:
+    """Fill the cache with what ``open_engine`` of the process that sent this will look for."""
+    preparation = read_preparation(text)
+    builder = EngineBuilder(preparation.source(), preparation.place(), preparation.cache())
+    _opened(builder, preparation.engine, preparation.patient).close()
 
 
 def open_file(name: str, model: OnnxModel, place: Place) -> Engine:
@@ -141,12 +152,12 @@ def measure_and_choose(builder: EngineBuilder, names: Sequence[str]) -> Engine:
             engines[name] = builder.build(name)
         except ModelError as error:
             log.warning('%s; it is left out', error)
-    seconds = _timed(engines, builder.network.config.input_size)
+    seconds = _timed(engines, builder.source.config.input_size)
     fastest = preferred(seconds)
     milliseconds = {name: round(1e3 * value, 2) for name, value in seconds.items()}
     record = {'engine': fastest, 'tried': ['torch', *names], 'milliseconds': milliseconds}
     builder.cache.write(_choice_key(builder), record)
-    log.info('fastest engine for %s: %s (%s)', builder.network.config.name, fastest, milliseconds)
+    log.info('fastest engine for %s: %s (%s)', builder.source.config.name, fastest, milliseconds)
     for name, engine in engines.items():
         if name != fastest:
             engine.close()
@@ -166,22 +177,52 @@ def preferred(seconds: Mapping[str, float]) -> str:
     return best
 
 
+def _takes_building(builder: EngineBuilder, name: str, patient: bool) -> bool:
+    """Tell whether anything has to be exported, checked or measured."""
+    if name == 'auto':
+        chosen = _known_choice(builder, patient)
+        if chosen is None:
+            return bool(_worth_trying(builder, patient))
+        name = chosen
+    # What torch.compile makes can't be handed over.
+    return not (name in ('torch', 'torch_compile') or builder.is_known(name))
+
+
+def _opened(builder: EngineBuilder, name: str, patient: bool) -> Engine:
+    if name == 'auto':
+        return _fastest(builder, patient)
+    try:
+        return builder.build(name)
+    except EngineRefused as error:
+        log.warning('%s; torch runs instead', error)
+        return builder.torch()
+
+
 def _fastest(builder: EngineBuilder, patient: bool) -> Engine:
-    names = candidates(builder.place)
-    known = builder.cache.read(_choice_key(builder)) or {}
-    name, tried = known.get('engine'), known.get('tried')
-    complete = isinstance(tried, list) and set(names) <= set(tried)
-    if name in ('torch', *names) and (complete or not patient):
+    name = _known_choice(builder, patient)
+    if name is not None:
         try:
             return builder.build(name)
         except ModelError as error:
             log.warning('%s; torch runs instead', error)
             return builder.torch()
+    names = _worth_trying(builder, patient)
+    return measure_and_choose(builder, names) if names else builder.torch()
+
+
+def _known_choice(builder: EngineBuilder, patient: bool) -> str | None:
+    names = candidates(builder.place)
+    known = builder.cache.read(_choice_key(builder)) or {}
+    name, tried = known.get('engine'), known.get('tried')
+    complete = isinstance(tried, list) and set(names) <= set(tried)
+    return name if name in ('torch', *names) and (complete or not patient) else None
+
+
+def _worth_trying(builder: EngineBuilder, patient: bool) -> list[str]:
+    names = candidates(builder.place)
     if patient:
-        return measure_and_choose(builder, names)
-    if parameter_count(builder.network) <= BUILT_AT_ONCE:
-        return measure_and_choose(builder, names[:1])
-    return builder.torch()
+        return names
+    return names[:1] if builder.source.parameter_count <= BUILT_AT_ONCE else []
 
 
 def _choice_key(builder: EngineBuilder) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from adabins_ros.inference.deployment import deploy
 from adabins_ros.inference.engines.engine import Place, without_denormals
 from adabins_ros.inference.engines.pixel_network import PixelNetwork
-from adabins_ros.model.adabins import DepthDistribution
+from adabins_ros.inference.rewrites import rewrites_for
+from adabins_ros.model.adabins import AdaBins, DepthDistribution
 from adabins_ros.model.errors import ModelError
 import torch
 
@@ -73,3 +75,25 @@ class TorchEngine:
         self._network = None
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()
+
+
+def deployed(network: AdaBins, device: torch.device) -> PixelNetwork:
+    """
+    Give the form of a network that torch runs, on its device.
+
+    Raises
+    ------
+    ModelError
+        If it does not fit into the device's memory.
+
+    """
+    memory_format = torch.channels_last
+    try:
+        graph = deploy(network, rewrites_for(device)).to(memory_format=memory_format)
+        return PixelNetwork(graph, network.config, memory_format).to(device).eval()
+    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+        raise ModelError(
+            f'{network.config.name} does not fit into the memory of {device}: '
+            f'{str(error).splitlines()[0]}; close what else uses it, or use adabins-lite or '
+            'device cpu'
+        ) from error
