@@ -2,14 +2,33 @@
 """Mini-ViT and hybrid regression with what is linear in a row made one product."""
 
 from adabins_ros.model.adabins import AdaBins
-from adabins_ros.model.bins import bin_centers, normalized_widths
+from adabins_ros.model.bins import (
+    at_least_single,
+    bin_centers,
+    normalized_widths,
+    product_as_given,
+)
 import torch
 from torch import nn
+
+
+class InSinglePrecision(nn.Sequential):
+    """Layers that compute in float32 whatever autocast says; double precision is kept."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kind = x.device.type
+        if not torch.is_autocast_enabled(kind):
+            return super().forward(x)
+        with torch.autocast(kind, enabled=False):
+            return super().forward(x.to(at_least_single(x)))
 
 
 class HybridRegression(nn.Module):
     """
     From the decoded features to depth (paper, equations 1 to 3).
+
+    Under autocast the widths of the bins, the softmax and the sums over the bins stay in float32:
+    little arithmetic, through which an error in half precision would move the depth of all pixels.
 
     The range-attention maps K x and the 1x1 convolution W after them are one product, W K x; the
     1x1 convolution P that ends separable range features makes it W K P x, on fewer channels.
@@ -30,13 +49,10 @@ class HybridRegression(nn.Module):
     ) -> None:
         super().__init__()
         self.config = network.config
-        vit = network.mini_vit
-        self.num_kernels = vit.num_kernels
-        self.patch_embedding = vit.patch_embedding
-        self.positional_encodings = vit.positional_encodings
-        self.transformer = vit.transformer
-        self.regressor = vit.regressor
-        self.range_features: nn.Module = vit.range_features
+        self.mini_vit = network.mini_vit
+        # Left out of the mini-ViT, so that what is folded away does not stay.
+        self.range_features: nn.Module = network.mini_vit.range_features
+        self.mini_vit.range_features = nn.Identity()
         self.pointwise: nn.Conv2d | None = None
         if fold_kernels and isinstance(self.range_features, nn.Sequential):
             self.range_features, pointwise = self.range_features
@@ -67,17 +83,10 @@ class HybridRegression(nn.Module):
             If the image has too few or too many patches.
 
         """
-        embeddings = self.patch_embedding(decoded).flatten(2).transpose(1, 2)
-        tokens, most = embeddings.shape[1], self.positional_encodings.shape[0]
-        if not self.num_kernels < tokens <= most:
-            raise ValueError(
-                f'an image of {2 * decoded.shape[2]}x{2 * decoded.shape[3]} pixels has {tokens} '
-                f'patches, but the mini-ViT needs {self.num_kernels + 1} to {most}; resize it'
-            )
-        outputs = self.transformer(embeddings + self.positional_encodings[:tokens])
-        widths = normalized_widths(torch.relu(self.regressor(outputs[:, 0])), self.config.bin_eps)
+        raw_widths, kernels = self.mini_vit.widths_and_kernels(decoded)
+        widths = normalized_widths(raw_widths, self.config.bin_eps)
         centers = bin_centers(widths, self.config.min_depth, self.config.max_depth)
-        weight, bias = self._scoring(outputs[:, 1:][:, : self.num_kernels])
+        weight, bias = self._scoring(kernels)
         pixels = self.range_features(decoded).permute(0, 2, 3, 1).flatten(1, 2)
         moments = self._moments(pixels, weight, bias, centers)
         # Neither unflatten nor len, with which a traced graph would keep its sizes.
@@ -103,25 +112,15 @@ class HybridRegression(nn.Module):
         centers: torch.Tensor,
     ) -> torch.Tensor:
         """Give depth and standard deviation, (B, pixels, 2), metres; see ``depth_and_std``."""
-        # Half precision is too coarse for the sums, double is kept.
-        dtype = torch.promote_types(centers.dtype, torch.float32)
-        middle = centers.to(dtype).mean(1, keepdim=True)
-        relative = centers.to(dtype) - middle
+        dtype = at_least_single(centers)
+        middle = centers.mean(1, keepdim=True)
+        relative = centers - middle
         powers = torch.stack([relative, relative.square()], 2)
         transposed = weight.transpose(1, 2)
         tiles = []
         for tile in pixels.split(self.tile_pixels, dim=1) if self.tile_pixels else [pixels]:
             scores = torch.baddbmm(bias, tile, transposed)
-            tiles.append(_product(torch.softmax(scores, 2, dtype=dtype), powers))
+            tiles.append(product_as_given(torch.softmax(scores, 2, dtype=dtype), powers))
         first, second = (torch.cat(tiles, 1) if len(tiles) > 1 else tiles[0]).unbind(2)
         std = (second - first.square()).clamp_min(1e-12).sqrt()
         return torch.stack([first + middle, std], 2)
-
-
-def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Multiply matrices in their own precision, whatever autocast says."""
-    kind = left.device.type
-    if not torch.is_autocast_enabled(kind):
-        return left @ right
-    with torch.autocast(kind, enabled=False):
-        return left @ right

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 
-from adabins_ros.training.process_sum import sum_over_processes
+from adabins_ros.training.process_sum import processes_train_together, sum_over_processes
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.nn import functional
 
 _SMALLEST_DEPTH_M = 1e-6
@@ -80,7 +80,7 @@ class SILog(nn.Module):
         truth = torch.where(valid, truth, 1.0)
         error = torch.log(prediction.clamp_min(_SMALLEST_DEPTH_M)) - torch.log(truth)
         error = torch.where(valid, error, 0.0)
-        together = self.training and distributed.is_available() and distributed.is_initialized()
+        together = processes_train_together(self)
         count, total = valid.sum().float(), error.sum()
         if together:
             count, total = sum_over_processes(torch.stack([count, total])).unbind()
@@ -142,7 +142,7 @@ class StdLikelihood(nn.Module):
         spread = (std / prediction).clamp_min(_SMALLEST_SPREAD)
         likelihood = torch.log(spread) + math.sqrt(2) * error / spread
         sums = torch.stack([torch.where(valid, likelihood, 0.0).sum(), valid.sum()])
-        if self.training and distributed.is_available() and distributed.is_initialized():
+        if processes_train_together(self):
             sums = sum_over_processes(sums)
         total, pixels = sums.unbind()
         return total / pixels.detach().clamp_min(1.0)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 
 def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
@@ -19,6 +19,11 @@ def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
     """
     total: torch.Tensor = _ProcessSum.apply(tensor)
     return total
+
+
+def processes_train_together(module: nn.Module) -> bool:
+    """Tell whether a module is in training in one of several processes, which then add up."""
+    return module.training and distributed.is_available() and distributed.is_initialized()
 
 
 class _ProcessSum(torch.autograd.Function):
