@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from adabins_ros import DepthPredictor
-from adabins_ros.inference.deployment import deploy
-from adabins_ros.inference.engines import Engine, ENGINES, open_engine, Place
+from adabins_ros.inference.engines import Engine, ENGINES, NetworkSource, open_engine, Place
 from adabins_ros.inference.engines.checking import sample_pictures
 from adabins_ros.inference.engines.engine import is_installed
-from adabins_ros.inference.engines.pixel_network import PixelNetwork
 from adabins_ros.model import AdaBins, PRESETS
 from authors_order import authors_forward, authors_predict, network_with_statistics
 from interleaved import in_turns, machine, median_ms, speedup, write_figures
@@ -45,12 +43,7 @@ def normalised(network: AdaBins, pixels: torch.Tensor) -> torch.Tensor:
 
 def engine(name: str, network: AdaBins) -> Engine:
     """Open an engine as `DepthPredictor` does."""
-
-    def deployed() -> PixelNetwork:
-        graph = deploy(network).to(memory_format=torch.channels_last)
-        return PixelNetwork(graph, network.config, torch.channels_last).eval()
-
-    return open_engine(name, network, Place(torch.device('cpu')), deployed)
+    return open_engine(name, NetworkSource(network), Place(torch.device('cpu')))
 
 
 @torch.inference_mode()
