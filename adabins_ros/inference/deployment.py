@@ -13,7 +13,7 @@ from adabins_ros.inference.folding import fold_batch_norms
 from adabins_ros.inference.hybrid_regression import HybridRegression
 from adabins_ros.inference.rewrites import Rewrites
 from adabins_ros.model.adabins import AdaBins, DepthDistribution
-from adabins_ros.model.bins import depth_and_std
+from adabins_ros.model.bins import at_least_single, depth_and_std
 import torch
 from torch import nn
 
@@ -68,7 +68,7 @@ class DeployedAdaBins(nn.Module):
         strategy = self.config.bin_strategy
         if strategy == 'regression':
             low, high = self.config.min_depth, self.config.max_depth
-            depth = low + (high - low) * torch.sigmoid(decoded)
+            depth = low + (high - low) * torch.sigmoid(decoded.to(at_least_single(decoded)))
             nothing = depth.new_empty((depth.shape[0], 0))
             return DepthDistribution(depth, torch.full_like(depth, torch.nan), nothing)
         if strategy == 'adaptive':

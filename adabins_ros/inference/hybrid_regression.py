@@ -5,8 +5,8 @@ from adabins_ros.model.adabins import AdaBins
 from adabins_ros.model.bins import (
     at_least_single,
     bin_centers,
+    moments_over_bins,
     normalized_widths,
-    product_as_given,
 )
 import torch
 from torch import nn
@@ -53,6 +53,7 @@ class HybridRegression(nn.Module):
         # Left out of the mini-ViT, so that what is folded away does not stay.
         self.range_features: nn.Module = network.mini_vit.range_features
         self.mini_vit.range_features = nn.Identity()
+        self.mini_vit.regressor = InSinglePrecision(*network.mini_vit.regressor)
         self.pointwise: nn.Conv2d | None = None
         if fold_kernels and isinstance(self.range_features, nn.Sequential):
             self.range_features, pointwise = self.range_features
@@ -112,15 +113,9 @@ class HybridRegression(nn.Module):
         centers: torch.Tensor,
     ) -> torch.Tensor:
         """Give depth and standard deviation, (B, pixels, 2), metres; see ``depth_and_std``."""
-        dtype = at_least_single(centers)
-        middle = centers.mean(1, keepdim=True)
-        relative = centers - middle
-        powers = torch.stack([relative, relative.square()], 2)
         transposed = weight.transpose(1, 2)
-        tiles = []
-        for tile in pixels.split(self.tile_pixels, dim=1) if self.tile_pixels else [pixels]:
-            scores = torch.baddbmm(bias, tile, transposed)
-            tiles.append(product_as_given(torch.softmax(scores, 2, dtype=dtype), powers))
-        first, second = (torch.cat(tiles, 1) if len(tiles) > 1 else tiles[0]).unbind(2)
-        std = (second - first.square()).clamp_min(1e-12).sqrt()
-        return torch.stack([first + middle, std], 2)
+        tiles = [
+            moments_over_bins(torch.baddbmm(bias, tile, transposed), centers)
+            for tile in (pixels.split(self.tile_pixels, dim=1) if self.tile_pixels else [pixels])
+        ]
+        return torch.cat(tiles, 1) if len(tiles) > 1 else tiles[0]

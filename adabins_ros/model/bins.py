@@ -12,9 +12,10 @@ def normalized_widths(raw_widths: torch.Tensor, eps: float) -> torch.Tensor:
     """
     Normalise bin widths to a sum of one (equation 1).
 
-    b_i = (b'_i + eps) / sum_j (b'_j + eps), with b' (..., N) not negative.
+    b_i = (b'_i + eps) / sum_j (b'_j + eps), with b' (..., N) not negative. Half precision gives
+    widths in float32: their sum places the far bins.
     """
-    positive = raw_widths + eps
+    positive = raw_widths.to(at_least_single(raw_widths)) + eps
     return positive / positive.sum(dim=-1, keepdim=True)
 
 
@@ -48,22 +49,57 @@ def depth_and_std(
     Returns
     -------
     depth, std : torch.Tensor
-        (B, 1, h, w), metres.
+        (B, 1, h, w), metres; at least in float32, whatever the scores are in.
 
     """
     batch, _, height, width = logits.shape
-    # Half precision is too coarse for the sums, double is kept.
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    centers = centers.to(dtype)
     # The bins last: the pixels' scores then lie together, as the product that made them left them.
-    probabilities = torch.softmax(logits.flatten(2).transpose(1, 2).to(dtype), dim=2)
-    middle = centers.mean(dim=1, keepdim=True)
+    moments = moments_over_bins(logits.flatten(2).transpose(1, 2), centers)
+    depth, std = moments.transpose(1, 2).reshape(batch, 2, 1, height, width).unbind(1)
+    return depth, std
+
+
+def moments_over_bins(scores: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
+    """
+    Do what ``depth_and_std`` does for scores with the bins last.
+
+    Parameters
+    ----------
+    scores : torch.Tensor
+        (B, pixels, N).
+    centers : torch.Tensor
+        (B, N), metres.
+
+    Returns
+    -------
+    torch.Tensor
+        (B, pixels, 2), depth and standard deviation, metres; at least in float32.
+
+    """
+    dtype = at_least_single(scores)
+    centers = centers.to(dtype)
+    middle = centers.mean(1, keepdim=True)
     relative = centers - middle
-    moments = probabilities @ torch.stack([relative, relative.square()], dim=2)
-    first, second = moments.transpose(1, 2).reshape(batch, 2, 1, height, width).unbind(1)
+    powers = torch.stack([relative, relative.square()], 2)
+    probabilities = torch.softmax(scores, 2, dtype=dtype)
+    first, second = product_as_given(probabilities, powers).unbind(2)
     # The clamp is above zero so that the square root keeps a finite gradient.
     std = (second - first.square()).clamp_min(1e-12).sqrt()
-    return first + middle.view(batch, 1, 1, 1), std
+    return torch.stack([first + middle, std], 2)
+
+
+def at_least_single(tensor: torch.Tensor) -> torch.dtype:
+    """Return a tensor's dtype, but float32 for half precision, too coarse for sums over bins."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def product_as_given(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Multiply matrices in their own precision, whatever autocast says."""
+    kind = left.device.type
+    if not torch.is_autocast_enabled(kind):
+        return left @ right
+    with torch.autocast(kind, enabled=False):
+        return left @ right
 
 
 class FixedBins(nn.Module):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from adabins_ros.inference.deployment import deploy
 from adabins_ros.inference.engines.engine import Place, without_denormals
 from adabins_ros.inference.engines.pixel_network import PixelNetwork
+from adabins_ros.inference.half_weights import hold_weights_in
 from adabins_ros.inference.rewrites import rewrites_for
 from adabins_ros.model.adabins import AdaBins, DepthDistribution
 from adabins_ros.model.errors import ModelError
@@ -23,7 +24,7 @@ class TorchEngine:
     network : PixelNetwork
         On the device of ``place``.
     place : Place
-        Half precisions are autocast.
+        Half precisions are autocast, and the network's weights held in them.
     compiled : bool
         Let torch.compile make kernels for each size at its first frame, which takes a minute and
         needs a C++ compiler.
@@ -34,6 +35,8 @@ class TorchEngine:
         self.name = 'torch_compile' if compiled else 'torch'
         self.device = place.device
         self._dtype = place.dtype
+        if place.dtype != torch.float32:
+            hold_weights_in(network, place.dtype)
         self._network: Callable[[torch.Tensor], DepthDistribution] | None = network
         if compiled:
             self._network = torch.compile(network, dynamic=False)
