@@ -52,7 +52,7 @@ def back_project(
         )
     if stride < 1:
         raise ValueError(f'stride = {stride}: it must be at least 1')
-    x_per_metre, y_per_metre = _ray_slopes(camera, stride)
+    x_per_metre, y_per_metre = ray_slopes(camera, stride)
     z = np.ascontiguousarray(depth[::stride, ::stride], np.float32)
     infinite = np.isinf(z)
     if infinite.any():
@@ -73,7 +73,7 @@ def back_project(
 
 
 @lru_cache(maxsize=16)
-def _ray_slopes(
+def ray_slopes(
     camera: PinholeCamera, stride: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return x/z of every taken column, (W',), and y/z of every taken row, (H', 1)."""

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN_COLOR = (64, 64, 64)
-_UNKNOWN_ENTRY = 0
-_FIRST_ENTRY = 1
-_LAST_ENTRY = 255
+UNKNOWN_ENTRY = 0
+FIRST_ENTRY = 1
+LAST_ENTRY = 255
 
 
 def _color_table(positions: NDArray[np.int64], colormap: int) -> NDArray[np.uint8]:
     """Return (256, 1, 3) RGB: grey for unknown, then 255 samples of OpenCV's colour map."""
     bgr = cv2.applyColorMap(positions.astype(np.uint8)[:, np.newaxis], colormap)
     table = np.ascontiguousarray(bgr[..., ::-1], np.uint8)
-    table[_UNKNOWN_ENTRY] = UNKNOWN_COLOR
+    table[UNKNOWN_ENTRY] = UNKNOWN_COLOR
     table.flags.writeable = False
     return table
 
@@ -81,18 +81,31 @@ def std_colors(std: NDArray[Any], max_std: float) -> NDArray[np.uint8]:
     return _colored(std, 0.0, max_std, STD_COLORS)
 
 
-def _colored(
-    values: NDArray[Any], lowest: float, highest: float, table: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Look the values up in the table, linearly between the lowest and the highest."""
+def entries_per_metre(lowest: float, highest: float) -> float:
+    """
+    Return how many colours of a table a metre spans.
+
+    Raises
+    ------
+    ValueError
+        If the scale does not end above its start.
+
+    """
     if not lowest < highest:
         raise ValueError(
             f'colour scale {lowest:g}..{highest:g} m: its end must be above its start'
         )
-    entries_per_metre = (_LAST_ENTRY - _FIRST_ENTRY) / (highest - lowest)
+    return (LAST_ENTRY - FIRST_ENTRY) / (highest - lowest)
+
+
+def _colored(
+    values: NDArray[Any], lowest: float, highest: float, table: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Look the values up in the table, linearly between the lowest and the highest."""
+    per_metre = entries_per_metre(lowest, highest)
     entries = np.subtract(values, lowest, dtype=np.float32)
-    entries *= np.float32(entries_per_metre)
-    entries += np.float32(_FIRST_ENTRY + 0.5)
-    np.clip(entries, _FIRST_ENTRY, _LAST_ENTRY, out=entries)
-    np.copyto(entries, _UNKNOWN_ENTRY, where=np.isnan(entries))
+    entries *= np.float32(per_metre)
+    entries += np.float32(FIRST_ENTRY + 0.5)
+    np.clip(entries, FIRST_ENTRY, LAST_ENTRY, out=entries)
+    np.copyto(entries, UNKNOWN_ENTRY, where=np.isnan(entries))
     return np.asarray(cv2.applyColorMap(entries.astype(np.uint8), table), np.uint8)

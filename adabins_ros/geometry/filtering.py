@@ -18,7 +18,7 @@ SIZE_PER_RADIUS = 320
 SIZE_PER_RAMP_RADIUS = 64
 SMALLEST_RAMP_RADIUS = 3
 
-_UNKNOWN_STEP = np.float32(1e30)
+UNKNOWN_STEP = np.float32(1e30)
 _thread = threading.local()
 
 
@@ -63,11 +63,11 @@ def valid_points(
     valid &= depth <= np.float32(min(max_depth, np.finfo(np.float32).max))
     if min_depth <= 0:
         valid &= depth > 0
-    if std is not None and _is_on(max_std_ratio):
+    if std is not None and is_on(max_std_ratio):
         if std.shape != depth.shape:
             raise ValueError(f'std of shape {std.shape} for depth of shape {depth.shape}')
         valid &= ~(std > depth * np.float32(max_std_ratio))
-    if _is_on(edge_ratio):
+    if is_on(edge_ratio):
         valid &= ~flying_pixels(depth, float(edge_ratio or 0))
     return valid
 
@@ -115,7 +115,7 @@ def flying_pixels(depth: NDArray[np.float32], edge_ratio: float) -> NDArray[np.b
             np.copyto(masked, inverse)
             np.copyto(masked, 0, where=unknown)
             cv2.dilate(masked, neighbours, nearest)
-            np.copyto(masked, _UNKNOWN_STEP, where=unknown)
+            np.copyto(masked, UNKNOWN_STEP, where=unknown)
             cv2.erode(masked, neighbours, farthest)
         else:
             cv2.dilate(inverse, neighbours, nearest)
@@ -123,7 +123,7 @@ def flying_pixels(depth: NDArray[np.float32], edge_ratio: float) -> NDArray[np.b
         np.subtract(nearest, inverse, out=nearest)
         np.subtract(inverse, farthest, out=farthest)
         step = np.minimum(nearest, farthest, out=nearest)
-        np.copyto(step, _UNKNOWN_STEP, where=unknown)
+        np.copyto(step, UNKNOWN_STEP, where=unknown)
         surface = cv2.dilate(cv2.erode(step, wider_than_edges, inverse), wider_than_edges, masked)
         ridge = np.subtract(step, surface, out=step)
         ridge *= depth
@@ -139,7 +139,7 @@ def _work_arrays(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return planes
 
 
-def _is_on(ratio: float | None) -> bool:
+def is_on(ratio: float | None) -> bool:
     """Tell whether a gate's ratio switches it on."""
     return ratio is not None and 0 < ratio < math.inf
 

@@ -11,6 +11,7 @@ from adabins_ros.geometry.back_projection import back_project
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.cloud import pack_cloud
 from adabins_ros.geometry.colors import depth_colors
+from adabins_ros.geometry.depth_encoding import mark_range, millimetres
 from adabins_ros.geometry.filtering import valid_points
 from adabins_ros.messages.buffers import ros_fields
 from adabins_ros.messages.camera_info import camera_info_fields
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from adabins_ros.inference.predictor import DepthEstimate
 
 Message = TypeVar('Message', CameraInfo, Image, PointCloud2)
-
-FARTHEST_MM = 65535
-"""The largest depth that the encoding 16UC1 can say, millimetres."""
 
 
 @dataclass(frozen=True)
@@ -134,49 +132,6 @@ class FrameProducts:
 def camera_info_message(camera: PinholeCamera, header: Header) -> CameraInfo:
     """Return intrinsics as sensor_msgs/CameraInfo."""
     return _filled(CameraInfo(), header, camera_info_fields(camera))
-
-
-def mark_range(depth: NDArray[np.float32], nearest: float, farthest: float) -> NDArray[np.float32]:
-    """
-    Mark what lies out of range as REP 117 says: -Inf too near, +Inf too far, NaN unknown.
-
-    Parameters
-    ----------
-    depth : (H, W) float32
-        Metres.
-    nearest, farthest : float
-        Depth that still counts as in range, metres.
-
-    """
-    marked = depth
-    if farthest < np.inf:
-        marked = np.where(marked > farthest, np.float32(np.inf), marked)
-    if nearest > 0:
-        marked = np.where(marked < nearest, np.float32(-np.inf), marked)
-    return marked
-
-
-def millimetres(marked: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """
-    Return depth in the encoding 16UC1 of REP 118.
-
-    Parameters
-    ----------
-    marked : (H, W) float32
-        Metres, NaN and infinities as in REP 117.
-
-    Returns
-    -------
-    (H, W) uint16
-        Millimetres, rounded; 0 for what is unknown or out of range; 65535 for what is farther
-        than the encoding can say (it is free at least up to there).
-
-    """
-    scaled = marked * np.float32(1000)
-    np.rint(scaled, out=scaled)
-    np.clip(scaled, 0, FARTHEST_MM, out=scaled)
-    scaled[~np.isfinite(marked)] = 0
-    return scaled.astype(np.uint16)
 
 
 def _image(pixels: NDArray[Any], encoding: str, header: Header) -> Image:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.geometry.depth_encoding import mark_range, millimetres
 from adabins_ros.messages.clouds import read_cloud
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from adabins_ros.ros.camera_source import CameraSource  # noqa: E402
 from adabins_ros.ros.frame_statistics import FrameStatistics  # noqa: E402
 from adabins_ros.ros.parameters import DepthNodeSettings  # noqa: E402
 from adabins_ros.ros.pipeline import DepthPipeline  # noqa: E402
-from adabins_ros.ros.products import mark_range, millimetres  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
 CAMERA = PinholeCamera(160, 120, 130.0, 131.0, 80.5, 58.0)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which pixels of a depth image become points; `geometry.filtering` for tensors."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from adabins_ros.geometry.filtering import (
+    is_on,
+    SIZE_PER_RADIUS,
+    SIZE_PER_RAMP_RADIUS,
+    SMALLEST_RAMP_RADIUS,
+    UNKNOWN_STEP,
+    WORKING_SIZE,
+)
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional
+
+
+def valid_points(
+    depth: torch.Tensor,
+    std: torch.Tensor | None,
+    *,
+    min_depth: float,
+    max_depth: float,
+    max_std_ratio: float | None = None,
+    edge_ratio: float | None = None,
+) -> torch.Tensor:
+    """
+    Tell which depths can be trusted as points.
+
+    Parameters
+    ----------
+    depth, std : (H, W) float32, and None for no std
+        Depth and one standard deviation, m.
+    min_depth, max_depth, max_std_ratio, edge_ratio : float
+        As in `geometry.filtering.valid_points`.
+
+    Returns
+    -------
+    (H, W) bool
+
+    Raises
+    ------
+    ValueError
+        If std has another shape than depth.
+
+    """
+    valid = depth >= _single(min_depth)
+    valid &= depth <= _single(min(max_depth, float(np.finfo(np.float32).max)))
+    if min_depth <= 0:
+        valid &= depth > 0
+    if std is not None and is_on(max_std_ratio):
+        if std.shape != depth.shape:
+            shapes = f'{tuple(std.shape)} for depth of shape {tuple(depth.shape)}'
+            raise ValueError(f'std of shape {shapes}')
+        valid &= ~(std > depth * _single(max_std_ratio or 0))
+    if is_on(edge_ratio):
+        valid &= ~flying_pixels(depth, float(edge_ratio or 0))
+    return valid
+
+
+def flying_pixels(depth: torch.Tensor, edge_ratio: float) -> torch.Tensor:
+    """
+    Find pixels that hang in the air between a near and a far surface.
+
+    Parameters
+    ----------
+    depth : (H, W) float32
+        Depth, m. Infinity is far away; NaN, zero and negative depths are unknown and no neighbour.
+    edge_ratio : float
+        As in `geometry.filtering.flying_pixels`, which says how they are found.
+
+    Returns
+    -------
+    (H, W) bool
+
+    """
+    height, width = depth.shape
+    reduction = max(1, round(max(height, width) / WORKING_SIZE))
+    if reduction > 1:
+        flying = flying_pixels(depth[::reduction, ::reduction], edge_ratio)
+        rows = _nearest(flying.shape[0], height, depth.device)
+        columns = _nearest(flying.shape[1], width, depth.device)
+        return flying[rows][:, columns]
+
+    size = max(height, width)
+    radius = max(1, round(size / SIZE_PER_RADIUS))
+    ramp_radius = max(SMALLEST_RAMP_RADIUS, round(size / SIZE_PER_RAMP_RADIUS))
+    unknown_step = _single(float(UNKNOWN_STEP))
+    unknown = ~(depth > 0)
+    inverse = depth.reciprocal()
+    nearest = _dilated(inverse.masked_fill(unknown, 0), radius)
+    farthest = _eroded(inverse.masked_fill(unknown, unknown_step), radius)
+    step = torch.minimum(nearest - inverse, inverse - farthest).masked_fill(unknown, unknown_step)
+    surface = _dilated(_eroded(step, ramp_radius), ramp_radius)
+    return (step - surface) * depth > _single(edge_ratio)
+
+
+def _dilated(image: torch.Tensor, radius: int) -> torch.Tensor:
+    """Return the largest value of each square of 2 radius + 1 px; nothing lies outside."""
+    across = functional.max_pool2d(image[None], (1, 2 * radius + 1), 1, (0, radius))
+    return functional.max_pool2d(across, (2 * radius + 1, 1), 1, (radius, 0))[0]
+
+
+def _eroded(image: torch.Tensor, radius: int) -> torch.Tensor:
+    return -_dilated(-image, radius)
+
+
+@lru_cache(maxsize=16)
+def _nearest(size: int, full_size: int, device: torch.device) -> torch.Tensor:
+    """Return which of `size` elements OpenCV repeats for each of `full_size`."""
+    elements = np.arange(size, dtype=np.float32)[np.newaxis]
+    chosen = cv2.resize(elements, (full_size, 1), interpolation=cv2.INTER_NEAREST)
+    return torch.from_numpy(chosen[0].astype(np.int64)).to(device)
+
+
+def _single(value: float) -> float:
+    """Round as numpy's float32 does, so that thresholds are the same."""
+    return float(np.float32(value))
