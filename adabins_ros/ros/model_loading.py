@@ -31,10 +31,7 @@ def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
         from adabins_ros import DepthPredictor
         from adabins_ros.model.errors import ModelError
     except ImportError as error:
-        raise ConfigurationError(
-            f'the network can not be imported ({error}); install torch, torchvision and timm '
-            'with pip for this Python'
-        ) from error
+        raise _not_installed(error) from error
     try:
         return DepthPredictor.from_pretrained(
             settings.model,
@@ -48,6 +45,8 @@ def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
         )
     except ModelError as error:
         raise ConfigurationError(str(error)) from error
+    except ImportError as error:  # timm, which only a network that has to be built needs
+        raise _not_installed(error) from error
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -55,6 +54,13 @@ def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
             f'out of memory: {settings.model} does not fit ({error}); use a smaller model, or '
             'another device'
         ) from error
+
+
+def _not_installed(error: ImportError) -> ConfigurationError:
+    return ConfigurationError(
+        f'the network can not be imported ({error}); install torch, torchvision and timm with pip '
+        'for this Python'
+    )
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -135,21 +135,26 @@ class EngineBuilder:
     def _exported(self) -> OnnxModel:
         """Return the network as ONNX, from the cache or written now."""
         if self._onnx is None:
-            self._onnx = self._cached() or self._written()
+            self._onnx = self._cached()
+        if self._onnx is None:
+            if self.cache.read(self.network_key) is not None:
+                log.warning('%s.onnx in the cache is damaged; it is made again', self.network_key)
+            self._onnx = self._written()
         return self._onnx
 
     def _cached(self) -> OnnxModel | None:
+        """Return what was exported before, if it is whole."""
         known = self.cache.read(self.network_key)
         if known is None or self.cache.folder is None:
             return None
         path = self.cache.folder / f'{self.network_key}.onnx'
         try:
-            if sha256(path) == known.get('sha256'):
-                return OnnxModel(path, self.source.config, None, self.source.parameter_count)
+            whole = sha256(path) == known.get('sha256')
         except OSError:
-            pass
-        log.warning('%s in the cache is damaged; it is made again', path)
-        return None
+            return None
+        if not whole:
+            return None
+        return OnnxModel(path, self.source.config, None, self.source.parameter_count)
 
     def _written(self) -> OnnxModel:
         if self.cache.folder is not None:

@@ -17,7 +17,6 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
-import threading
 
 from adabins_ros.inference.engines.cache import EngineCache
 from adabins_ros.inference.engines.engine import Place
@@ -27,6 +26,19 @@ from adabins_ros.model.errors import ModelError
 import torch
 
 log = logging.getLogger(__name__)
+
+_PROGRAM = """
+import os, sys, threading
+
+def end_with_parent():
+    # Nothing is ever written: reading ends when the other end of the pipe is closed.
+    os.read(0, 1)
+    os._exit(1)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+from adabins_ros.inference.engines.opening import build_for_another_process
+build_for_another_process(sys.argv[1])
+"""
 
 
 class RuntimeCrashed(ModelError):
@@ -100,7 +112,7 @@ def prepare_elsewhere(preparation: Preparation) -> None:
     read_end, write_end = os.pipe()
     try:
         done = subprocess.run(
-            [sys.executable, '-m', __package__, json.dumps(asdict(preparation))],
+            [sys.executable, '-c', _PROGRAM, json.dumps(asdict(preparation))],
             env=environment,
             stdin=read_end,
             capture_output=True,
@@ -128,24 +140,12 @@ def prepare_elsewhere(preparation: Preparation) -> None:
 
 
 def read_preparation(text: str) -> Preparation:
-    """
-    Take over a preparation in the other process.
-
-    From here on that process ends when the one that started it ends or is done with it, and its
-    warnings go to its standard output, line by line.
-    """
+    """Take a preparation over in the other process, whose warnings go to standard output."""
     fields = json.loads(text)
-    preparation = Preparation(**{**fields, 'depth_range': tuple(fields['depth_range'])})
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(stream=sys.stdout, level=logging.WARNING, format='%(message)s')
+    preparation = Preparation(**{**fields, 'depth_range': tuple(fields['depth_range'])})
     torch.set_num_threads(preparation.threads)
     return preparation
-
-
-def _end_with_parent() -> None:
-    # Nothing is ever written: reading ends when the other end of the pipe is closed.
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(1)
 
 
 def _signal_name(number: int) -> str:

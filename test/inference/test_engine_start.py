@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A start from the cache is small and quick, and what fills the cache is another process."""
+
+import logging
+import os
+from pathlib import Path
+import select
+import signal
+import subprocess
+import sys
+
+from adabins_ros import DepthPredictor
+from adabins_ros.inference.engines import NetworkSource, Place
+from adabins_ros.inference.engines.building import EngineBuilder
+from adabins_ros.inference.engines.cache import EngineCache
+from adabins_ros.model import AdaBins, AdaBinsConfig, ModelError, save_checkpoint
+from adabins_ros.model.checkpoint import find_model
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+
+PICTURE = np.arange(64 * 96 * 3, dtype=np.uint8).reshape(64, 96, 3)
+PROGRAM = """
+import resource, sys
+from adabins_ros import DepthPredictor
+import numpy as np
+predictor = DepthPredictor.from_pretrained(sys.argv[1], device='cpu', engine=sys.argv[2])
+predictor.predict(np.zeros((480, 640, 3), np.uint8))
+heavy = {'timm', 'torchvision', 'torch._dynamo', 'onnx', 'matplotlib', 'typer'} & {*sys.modules}
+print(predictor.engine, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, *heavy)
+"""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder in which this test's engines are kept."""
+    folder = tmp_path / 'cache'
+    monkeypatch.setenv('ADABINS_CACHE', str(folder))
+    return folder
+
+
+@pytest.fixture
+def model_file(repository: Path, tmp_path: Path) -> Path:
+    """Return a checkpoint of a tiny network."""
+    text = (repository / 'test/training/tiny_network.json').read_text()
+    torch.manual_seed(0)
+    path = tmp_path / 'tiny.safetensors'
+    save_checkpoint(AdaBins(AdaBinsConfig.model_validate_json(text)).eval(), path)
+    return path
+
+
+@pytest.fixture
+def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a script, to be written, which new Python processes of this one run instead."""
+    script = tmp_path / 'interpreter'
+    script.touch(0o755)
+    monkeypatch.setattr(sys, 'executable', str(script))
+    return script
+
+
+def test_neither_the_first_start_nor_one_from_the_cache_builds_the_network_itself(
+    model_file: Path, cache: Path, ros_environment: dict[str, str]
+) -> None:
+    environment = {**ros_environment, 'ADABINS_CACHE': str(cache)}
+    built: list[dict[Path, int]] = []
+    for _ in ('first', 'from the cache'):
+        said = subprocess.run(
+            [sys.executable, '-c', PROGRAM, str(model_file), 'onnx'],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        engine, peak_bytes, *heavy = said.stdout.split()
+        assert (engine, heavy, said.stderr) == ('onnx', [], '')
+        assert int(peak_bytes) < 900e6
+        built.append({file: file.stat().st_mtime_ns for file in cache.iterdir()})
+    assert built[0] == built[1]
+    assert [file.suffix for file in built[0]].count('.onnx') == 1
+
+
+def test_the_other_process_mends_the_cache_says_so_and_gives_the_depth_of_the_file(
+    model_file: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    depth_range = (0.5, 3.0)
+    source = NetworkSource(find_model(model_file, depth_range))
+    kept = EngineCache(cache)
+    key = EngineBuilder(source, Place(torch.device('cpu')), kept).network_key
+    (cache / f'{key}.onnx').write_bytes(b'damaged')
+    kept.write(key, {'sha256': 'of what was written'})
+    with caplog.at_level(logging.WARNING):
+        other = DepthPredictor.from_pretrained(
+            model_file, device='cpu', engine='onnx', depth_range=depth_range
+        )
+    assert caplog.messages == [f'{key}.onnx in the cache is damaged; it is made again']
+    plain = DepthPredictor(source.network, device='cpu', engine='torch')
+    assert other.engine == 'onnx'
+    assert other.parameter_count == plain.parameter_count
+    expected, actual = plain.predict(PICTURE), other.predict(PICTURE)
+    np.testing.assert_allclose(actual.depth, expected.depth, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(actual.bin_centers, expected.bin_centers, rtol=0, atol=1e-4)
+
+
+def test_other_files_and_another_range_are_other_engines(
+    model_file: Path, repository: Path, tmp_path: Path
+) -> None:
+    def key(path: Path, depth_range: tuple[float, float] | None = None) -> str:
+        found = find_model(path, depth_range)
+        assert found is not None
+        return NetworkSource(found).key
+
+    copy, other = tmp_path / 'copy.safetensors', tmp_path / 'other.safetensors'
+    copy.write_bytes(model_file.read_bytes())
+    assert key(copy) == key(model_file)
+    assert key(model_file, (0.5, 3.0)) != key(model_file)
+    save_checkpoint(find_model(model_file).load(), other, half=True)
+    assert key(other) != key(model_file)
+
+
+def test_a_file_that_is_replaced_meanwhile_is_not_taken_for_the_old_one(
+    model_file: Path, tmp_path: Path
+) -> None:
+    source = NetworkSource(find_model(model_file))
+    other = source.file.load()
+    with torch.no_grad():
+        other.decoder.bottleneck.bias += 1
+    save_checkpoint(other, model_file, overwrite=True)
+    with pytest.raises(ModelError, match='was replaced while it was loaded; load it again'):
+        source.network  # noqa: B018
+
+
+def test_without_another_process_this_one_builds_the_engine(
+    model_file: Path, cache: Path, interpreter: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    interpreter.write_text('#!/bin/sh\necho one line >&2\necho why not >&2\nexit 3\n')
+    with caplog.at_level(logging.WARNING):
+        predictor = DepthPredictor.from_pretrained(model_file, device='cpu', engine='onnx')
+    assert predictor.engine == 'onnx'
+    assert caplog.messages == [
+        'the process that builds engines failed (why not); this one does it'
+    ]
+    assert list(cache.glob('*.onnx'))
+
+
+def test_a_runtime_that_crashes_does_not_take_the_user_along(
+    model_file: Path, cache: Path, interpreter: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    interpreter.write_text('#!/bin/sh\nkill -SEGV $$\n')
+    with pytest.raises(ModelError, match=r"engine 'onnx' .* SIGSEGV"):
+        DepthPredictor.from_pretrained(model_file, device='cpu', engine='onnx')
+    with caplog.at_level(logging.WARNING):
+        predictor = DepthPredictor.from_pretrained(model_file, device='cpu')
+    assert predictor.engine == 'torch'
+    assert 'SIGSEGV; torch runs instead' in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, 'pidfd_open'), reason='needs pidfd_open to wait')
+def test_the_other_process_ends_with_the_one_that_started_it(
+    model_file: Path, cache: Path, tmp_path: Path, ros_environment: dict[str, str]
+) -> None:
+    started, interpreter = tmp_path / 'started', tmp_path / 'interpreter'
+    os.mkfifo(started)
+    interpreter.write_text(f'#!/bin/sh\necho $$ > {started}\nexec {sys.executable} "$@"\n')
+    interpreter.chmod(0o755)
+    program = f'import sys\nsys.executable = {str(interpreter)!r}\n{PROGRAM}'
+    with subprocess.Popen(
+        [sys.executable, '-c', program, str(model_file), 'onnx'],
+        env={**ros_environment, 'ADABINS_CACHE': str(cache)},
+    ) as parent:
+        # Reading blocks until the other process is there.
+        child = os.pidfd_open(int(started.read_text()))
+        parent.send_signal(signal.SIGKILL)
+    ended, _, _ = select.select([child], [], [], 60)
+    os.close(child)
+    assert ended
+    assert not list(cache.glob('*.onnx'))
