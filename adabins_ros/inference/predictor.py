@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """DepthPredictor: one RGB array in, metric depth with its standard deviation out."""
 
-from collections.abc import Callable
-import math
+from collections.abc import Sequence
 import os
-from time import perf_counter
-from typing import TypeVar
 
 from adabins_ros.inference.device import choose_device, choose_precision
 from adabins_ros.inference.engines import (
     check_engine,
-    Engine,
     is_onnx,
     NetworkSource,
     OnnxModel,
@@ -19,19 +15,15 @@ from adabins_ros.inference.engines import (
     Place,
     read_onnx,
 )
-from adabins_ros.inference.estimate import DepthEstimate, merge_flipped
-from adabins_ros.inference.resizing import check_image, resized_pixels
-from adabins_ros.inference.sizing import check_legal, inference_size
+from adabins_ros.inference.estimate import DepthEstimate, DeviceEstimate
+from adabins_ros.inference.frame_estimator import FrameEstimator
+from adabins_ros.inference.sizing import check_legal
 from adabins_ros.model.adabins import AdaBins
 from adabins_ros.model.checkpoint import find_model, load_model, ModelFile
 from adabins_ros.model.config import AdaBinsConfig
 from adabins_ros.model.errors import ModelError
 import numpy as np
 from numpy.typing import NDArray
-import torch
-from torch.nn import functional
-
-_Result = TypeVar('_Result')
 
 
 class DepthPredictor:
@@ -60,15 +52,13 @@ class DepthPredictor:
         self.config: AdaBinsConfig = network.config
         self.flip_average = flip_average
         self.focal_correction = focal_correction
-        self._requested_size = inference_size
         if isinstance(network, OnnxModel) and network.fixed_size is not None:
             if inference_size not in (None, network.fixed_size):
                 raise ModelError(
                     f'{network.path} takes images of {network.fixed_size} pixels alone; leave '
                     f'inference_size {inference_size} out, or export it without a size'
                 )
-            self._requested_size = network.fixed_size
-        self._pixel_budget = pixel_budget
+            inference_size = network.fixed_size
         try:
             if inference_size is not None:
                 check_legal(inference_size, self.config)
@@ -79,12 +69,20 @@ class DepthPredictor:
         place = Place(self.device, self.dtype, prefers_gpu=device == 'auto')
         if isinstance(network, OnnxModel):
             self.parameter_count = network.parameter_count
-            self._engine: Engine | None = open_file(engine, network, place)
+            opened = open_file(engine, network, place)
         else:
             source = NetworkSource(network)
             self.parameter_count = source.parameter_count
-            self._engine = open_engine(engine, source, place, patient=patient)
-        self._engine_description = self._engine.description
+            opened = open_engine(engine, source, place, patient=patient)
+        self._engine_description = opened.description
+        self._estimator: FrameEstimator | None = FrameEstimator(
+            opened,
+            self.config,
+            flip_average=flip_average,
+            focal_correction=focal_correction,
+            inference_size=inference_size,
+            pixel_budget=pixel_budget,
+        )
 
     @classmethod
     def from_pretrained(
@@ -178,9 +176,13 @@ class DepthPredictor:
     @property
     def engine(self) -> str:
         """Name of the engine that runs the network; never 'auto'."""
-        return self._alive().name
+        return self._alive().engine.name
 
-    @torch.inference_mode()
+    @property
+    def on_gpu(self) -> bool:
+        """Whether estimates are computed and lie on a GPU (torch's memory there)."""
+        return self._alive().engine.device.type == 'cuda'
+
     def predict(
         self, image: NDArray[np.uint8], focal_length_px: float | None = None
     ) -> DepthEstimate:
@@ -208,31 +210,51 @@ class DepthPredictor:
             If the predictor is closed.
 
         """
-        engine = self._alive()
-        check_image(image)
-        height, width = image.shape[:2]
-        size = inference_size(
-            (height, width), self.config, self._requested_size, self._pixel_budget
-        )
-        scale = self._focal_scale(focal_length_px, size[1] / width)
-        seconds: dict[str, float] = {}
-        pixels = self._timed(seconds, 'resize', lambda: resized_pixels(image, size, engine.device))
-        if self.flip_average:
-            # One batch of two reads the weights once.
-            pixels = torch.cat([pixels, pixels.flip(2)])
-        output = self._timed(seconds, 'network', lambda: engine(pixels))
+        return self.predict_on_device(image, focal_length_px).on_host()
 
-        def finish() -> NDArray[np.float32]:
-            moments = merge_flipped(output) if self.flip_average else torch.cat(output[:2], 1)
-            full = functional.interpolate(
-                moments, size=(height, width), mode='bilinear', align_corners=True
-            )
-            full[:, 0].clamp_(self.config.min_depth, self.config.max_depth)
-            return (full[0] * scale if scale != 1 else full[0]).cpu().numpy()
+    def predict_on_device(
+        self, image: NDArray[np.uint8], focal_length_px: float | None = None
+    ) -> DeviceEstimate:
+        """
+        Do what ``predict`` does, but leave the result where it was computed.
 
-        depth, std = self._timed(seconds, 'upsample', finish)
-        centers = output.bin_centers[0].float().cpu().numpy() * np.float32(scale)
-        return DepthEstimate(depth, std, centers, size, scale, seconds)
+        On a GPU this returns before it is computed. The result stays valid.
+        """
+        return self._alive()([image], [focal_length_px])[0]
+
+    def predict_batch(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        focal_lengths_px: Sequence[float | None] | None = None,
+    ) -> list[DepthEstimate]:
+        """
+        Estimate the depth of several images, such as those of a robot's cameras.
+
+        Those that the network sees in the same size go through it together.
+
+        Parameters
+        ----------
+        images : sequence of numpy.ndarray
+            Of any sizes, each as ``predict`` takes it.
+        focal_lengths_px : sequence of float or None, optional
+            One for each image.
+
+        Returns
+        -------
+        list of DepthEstimate
+            As ``predict`` gives them one by one, up to rounding.
+
+        Raises
+        ------
+        ValueError
+            If there is not one focal length for each image, or as ``predict``.
+        RuntimeError
+            If the predictor is closed.
+
+        """
+        estimator = self._alive()
+        focals = [None] * len(images) if focal_lengths_px is None else focal_lengths_px
+        return [estimate.on_host() for estimate in estimator(images, focals)]
 
     def warm_up(self) -> None:
         """Run one frame of the training size, so that the first real one is not slow."""
@@ -240,28 +262,11 @@ class DepthPredictor:
 
     def close(self) -> None:
         """Free the network and the device's memory; the predictor can't be used afterwards."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        if self._estimator is not None:
+            self._estimator.engine.close()
+            self._estimator = None
 
-    def _alive(self) -> Engine:
-        if self._engine is None:
+    def _alive(self) -> FrameEstimator:
+        if self._estimator is None:
             raise RuntimeError('this DepthPredictor is closed; make another with from_pretrained')
-        return self._engine
-
-    def _focal_scale(self, focal_length_px: float | None, resize_factor: float) -> float:
-        if focal_length_px is None or not self.focal_correction:
-            return 1.0
-        if not (math.isfinite(focal_length_px) and focal_length_px > 0):
-            raise ValueError(f'focal_length_px {focal_length_px} must be positive, in pixels')
-        return focal_length_px * resize_factor / self.config.training_focal_length_px
-
-    def _timed(
-        self, seconds: dict[str, float], stage: str, work: Callable[[], _Result]
-    ) -> _Result:
-        start = perf_counter()
-        result = work()
-        if self.device.type == 'cuda':
-            torch.cuda.synchronize(self.device)
-        seconds[stage] = perf_counter() - start
-        return result
+        return self._estimator
