@@ -152,6 +152,7 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
     from adabins_ros.geometry.camera import PinholeCamera
     from adabins_ros.inference.estimate import DepthEstimate
     from adabins_ros.messages.images import decode_rgb
+    from adabins_ros.ros.frame_arrays import HostArrays, ProductLimits
     from adabins_ros.ros.parameters import DepthNodeSettings
     from adabins_ros.ros.process import keep_freed_memory
     from adabins_ros.ros.products import FrameProducts
@@ -187,7 +188,8 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
 
         def publish() -> None:
             rgb = decode_rgb(image)
-            made = FrameProducts(image.header, rgb, camera, estimate, MAX_DEPTH, settings)
+            limits = ProductLimits(settings, MAX_DEPTH)
+            made = FrameProducts(image.header, HostArrays(rgb, camera, estimate, limits))
             for topic, product in products.items():
                 publishers[topic].publish(getattr(made, product)())
 

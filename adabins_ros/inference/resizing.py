@@ -47,7 +47,10 @@ class FrameResizer:
 
         """
         if self._upload is None:
-            return torch.from_numpy(np.ascontiguousarray(_resized(image, size)))[None], None
+            # Writeable, for torch warns of arrays that are not, such as a message's image.
+            return torch.from_numpy(np.require(_resized(image, size), None, ['C', 'W']))[
+                None
+            ], None
         uploaded = self._upload(image)
         return resized_on_device(uploaded, size), uploaded
 

@@ -146,7 +146,11 @@ class DepthNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._problem = None
         self._pipeline = DepthPipeline(
-            self._predictor, self._cameras, self._statistics, self._warnings.warn
+            self._predictor,
+            self._cameras,
+            self._statistics,
+            self._warnings.warn,
+            on_device=self._predictor.on_gpu,
         )
         self.get_logger().info(
             f'{self._predictor.description}, loaded in {time.perf_counter() - start:.1f} s'

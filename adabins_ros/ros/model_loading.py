@@ -18,7 +18,7 @@ class ConfigurationError(RuntimeError):
 
 def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
     """
-    Load the model that the parameters name.
+    Load the model that the parameters name; on a GPU, also make its graph of kernels.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
     except ImportError as error:
         raise _not_installed(error) from error
     try:
-        return DepthPredictor.from_pretrained(
+        predictor = DepthPredictor.from_pretrained(
             settings.model,
             depth_range=settings.depth_range if any(settings.depth_range) else None,
             device=settings.device,
@@ -43,6 +43,8 @@ def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
             inference_size=settings.inference_size if any(settings.inference_size) else None,
             pixel_budget=settings.pixel_budget or None,
         )
+        if predictor.on_gpu:
+            predictor.warm_up()
     except ModelError as error:
         raise ConfigurationError(str(error)) from error
     except ImportError as error:  # timm, which only a network that has to be built needs
@@ -54,6 +56,7 @@ def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
             f'out of memory: {settings.model} does not fit ({error}); use a smaller model, or '
             'another device'
         ) from error
+    return predictor
 
 
 def _not_installed(error: ImportError) -> ConfigurationError:

@@ -11,6 +11,7 @@ from adabins_ros.geometry.rectification import Rectifier
 from adabins_ros.messages.compressed import decode_compressed_rgb
 from adabins_ros.messages.images import decode_rgb
 from adabins_ros.ros.camera_source import CameraSource
+from adabins_ros.ros.frame_arrays import FrameArrays, HostArrays, ProductLimits
 from adabins_ros.ros.frame_statistics import FrameStatistics
 from adabins_ros.ros.parameters import DepthNodeSettings, PRODUCTS
 from adabins_ros.ros.products import camera_info_message, FrameProducts
@@ -18,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from adabins_ros.inference.estimate import DepthEstimate, DeviceEstimate
     from adabins_ros.inference.predictor import DepthPredictor
+    from adabins_ros.inference.transfers import StagedDownloads
 
 NEEDS_CAMERA = frozenset({'points', 'camera_info'})
 
@@ -37,6 +40,8 @@ class DepthPipeline:
         Gets the durations of the stages.
     warn
         Takes a cause and a text for what is wrong but does not stop the frame.
+    on_device
+        Make the products where the network runs, which pays on a GPU; else on the CPU.
 
     """
 
@@ -46,11 +51,15 @@ class DepthPipeline:
         cameras: CameraSource,
         statistics: FrameStatistics,
         warn: Callable[[str, str], object],
+        *,
+        on_device: bool = False,
     ) -> None:
         self._predictor = predictor
         self._cameras = cameras
         self._statistics = statistics
         self._warn = warn
+        self._on_device = on_device
+        self._downloads: StagedDownloads | None = None
         self._rectifier: tuple[PinholeCamera, Rectifier] | None = None
         self.focal_scale = 1.0
         self.inference_size: tuple[int, int] | None = None
@@ -99,17 +108,49 @@ class DepthPipeline:
             return
 
         focal_length_px = camera.fx if camera and settings.focal_correction else None
-        estimate = self._predictor.predict(rgb, focal_length_px=focal_length_px)
-        for stage, seconds in estimate.seconds.items():
-            self._statistics.record(stage, seconds)
-        self.focal_scale, self.inference_size = estimate.focal_scale, estimate.inference_size
-        model_farthest = self._predictor.config.max_depth * estimate.focal_scale
-        frame = FrameProducts(header, rgb, camera, estimate, model_farthest, settings)
+        arrays = self._arrays(rgb, camera, focal_length_px, wanted, settings)
+        frame = FrameProducts(header, arrays)
         for name in PRODUCTS:
             if name in wanted:
                 with timed(name):
                     message = getattr(frame, name)()
                 yield name, message
+
+    def _arrays(
+        self,
+        rgb: NDArray[np.uint8],
+        camera: PinholeCamera | None,
+        focal_length_px: float | None,
+        wanted: Collection[str],
+        settings: DepthNodeSettings,
+    ) -> FrameArrays:
+        """Run the network; return what is wanted of its estimate, or all on the CPU."""
+        if not self._on_device:
+            estimate = self._predictor.predict(rgb, focal_length_px=focal_length_px)
+            self._note(estimate, estimate.seconds)
+            return HostArrays(rgb, camera, estimate, self._limits(settings, estimate))
+        # Not at the top: torch takes seconds to import, and the CPU's way does without it.
+        from adabins_ros.inference.transfers import StagedDownloads
+        from adabins_ros.ros.device_arrays import DeviceArrays
+
+        left = self._predictor.predict_on_device(rgb, focal_length_px=focal_length_px)
+        if self._downloads is None:
+            self._downloads = StagedDownloads(left.moments.device)
+        limits = self._limits(settings, left)
+        arrays = DeviceArrays(rgb, camera, left, limits, wanted, self._downloads)
+        # It waits for the network, so not before the products are under way.
+        self._note(left, left.times.seconds())
+        return arrays
+
+    def _note(self, estimate: DepthEstimate | DeviceEstimate, seconds: dict[str, float]) -> None:
+        self.focal_scale, self.inference_size = estimate.focal_scale, estimate.inference_size
+        for stage, duration in seconds.items():
+            self._statistics.record(stage, duration)
+
+    def _limits(
+        self, settings: DepthNodeSettings, estimate: DepthEstimate | DeviceEstimate
+    ) -> ProductLimits:
+        return ProductLimits(settings, self._predictor.config.max_depth * estimate.focal_scale)
 
     def _rectified(
         self, rgb: NDArray[np.uint8], camera: PinholeCamera
