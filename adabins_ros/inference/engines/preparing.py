@@ -28,14 +28,12 @@ import torch
 log = logging.getLogger(__name__)
 
 _PROGRAM = """
-import os, sys, threading
+import ctypes, os, signal, sys
 
-def end_with_parent():
-    # Nothing is ever written: reading ends when the other end of the pipe is closed.
-    os.read(0, 1)
-    os._exit(1)
-
-threading.Thread(target=end_with_parent, daemon=True).start()
+PR_SET_PDEATHSIG = 1  # prctl(2): of the thread that waits for this process
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+if os.getppid() != int(sys.argv[2]):
+    sys.exit('the process that started this one has ended')
 from adabins_ros.inference.engines.opening import build_for_another_process
 build_for_another_process(sys.argv[1])
 """
@@ -109,24 +107,21 @@ def prepare_elsewhere(preparation: Preparation) -> None:
     environment = dict(os.environ)
     # The rclpy wheels restart each interpreter once, to find their libraries, and mark that here.
     environment.pop('_ROS_WHEELS_BOOTSTRAP_COMPLETE', None)
-    read_end, write_end = os.pipe()
+    text = json.dumps(asdict(preparation))
     try:
         done = subprocess.run(
-            [sys.executable, '-c', _PROGRAM, json.dumps(asdict(preparation))],
+            [sys.executable, '-c', _PROGRAM, text, str(os.getpid())],
             env=environment,
-            stdin=read_end,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors='replace',
+            # Ctrl-C in the terminal is for this process.
             start_new_session=True,
         )
     except OSError as error:
         log.warning('no process to build engines in: %s; this one does it', error.strerror)
         return
-    finally:
-        # The kernel closes it as well, however this process ends.
-        os.close(write_end)
-        os.close(read_end)
     for line in done.stdout.splitlines():
         log.warning('%s', line)
     if done.returncode < 0:

@@ -32,7 +32,7 @@ class NetworkSource:
 
     @cached_property
     def key(self) -> str:
-        """A short hash of weights and configuration: of a file's bytes, if there is one."""
+        """Return a short hash of weights and configuration; of a file's bytes, if there is one."""
         if self.file is None:
             return network_key(self.network)
         return short_hash(sha256(self.file.path), self.config.model_dump_json())
@@ -40,7 +40,7 @@ class NetworkSource:
     @property
     def network(self) -> AdaBins:
         """
-        The network, on the CPU.
+        Return the network, on the CPU; a file is loaded when this is first asked for.
 
         Raises
         ------
