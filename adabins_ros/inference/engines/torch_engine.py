@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 from adabins_ros.inference.deployment import deploy
 from adabins_ros.inference.engines.engine import Place, without_denormals
 from adabins_ros.inference.engines.pixel_network import PixelNetwork
+from adabins_ros.inference.engines.recording import CudaGraph, RecordedNetwork, Runs
 from adabins_ros.inference.half_weights import hold_weights_in
 from adabins_ros.inference.rewrites import rewrites_for
 from adabins_ros.model.adabins import AdaBins, DepthDistribution
@@ -17,7 +18,7 @@ import torch
 
 class TorchEngine:
     """
-    Run a network with torch.
+    Run a network with torch; on a GPU from CUDA graphs, made at a shape's first frame.
 
     Parameters
     ----------
@@ -34,12 +35,14 @@ class TorchEngine:
     def __init__(self, network: PixelNetwork, place: Place, *, compiled: bool = False) -> None:
         self.name = 'torch_compile' if compiled else 'torch'
         self.device = place.device
-        self._dtype = place.dtype
         if place.dtype != torch.float32:
             hold_weights_in(network, place.dtype)
-        self._network: Callable[[torch.Tensor], DepthDistribution] | None = network
-        if compiled:
-            self._network = torch.compile(network, dynamic=False)
+        runs: Runs = torch.compile(network, dynamic=False) if compiled else network
+        run = partial(_computed, runs, place)
+        on_gpu = self.device.type == 'cuda'
+        self._run: Runs | None = (
+            RecordedNetwork(run, CudaGraph) if on_gpu and not compiled else run
+        )
         precision = str(place.dtype).removeprefix('torch.')
         what = 'compiled ' if compiled else ''
         self.description = f'torch {torch.__version__} {what}on {place.device} in {precision}'
@@ -47,12 +50,10 @@ class TorchEngine:
     @torch.inference_mode()
     def __call__(self, pixels: torch.Tensor) -> DepthDistribution:
         """Run the network on (B, h, w, 3) pixels of its device."""
-        if self._network is None:
+        if self._run is None:
             raise RuntimeError('this engine is closed')
-        half = self._dtype != torch.float32
-        with without_denormals(), torch.autocast(self.device.type, self._dtype, enabled=half):
-            depth, std, centers = self._network(pixels)
-        return DepthDistribution(depth.float(), std.float(), centers.float())
+        with without_denormals():
+            return self._run(pixels)
 
     def compile_for(self, pixels: torch.Tensor) -> None:
         """
@@ -75,7 +76,7 @@ class TorchEngine:
 
     def close(self) -> None:
         """Free the network and the device's memory."""
-        self._network = None
+        self._run = None
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()
 
@@ -100,3 +101,11 @@ def deployed(network: AdaBins, device: torch.device) -> PixelNetwork:
             f'{str(error).splitlines()[0]}; close what else uses it, or use adabins-lite or '
             'device cpu'
         ) from error
+
+
+def _computed(network: Runs, place: Place, pixels: torch.Tensor) -> DepthDistribution:
+    half, kind = place.dtype != torch.float32, place.device.type
+    # What autocast caches would be gone when a recording is replayed.
+    with torch.autocast(kind, place.dtype, enabled=half, cache_enabled=False):
+        depth, std, centers = network(pixels)
+    return DepthDistribution(depth.float(), std.float(), centers.float())
