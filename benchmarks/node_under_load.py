@@ -210,7 +210,7 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
             if now > seconds + 2 and latest.get('rate in (Hz)') == '0.00':
                 break
         memory.append((now, memory_mib(node.pid)))
-        after_a_minute = next((m for t, m in memory if t >= 60), memory[0][1])
+        after_a_minute = next((m for t, m in memory if t >= 60), None)
         # The first frames also plan and allocate, and are measured as the start.
         late = np.percentile(subscriber.latency_ms[round(options.rate) :], [50, 90, 99])
         return {
@@ -230,10 +230,16 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
             },
             'node, cores busy': round(busy_s / over_s, 2),
             'resident at the first depth (MiB)': round(memory[0][1], 1),
-            'resident after a minute (MiB)': round(after_a_minute, 1),
             'resident at the end (MiB)': round(memory[-1][1], 1),
             'resident at most (MiB)': round(memory_mib(node.pid, 'VmHWM'), 1),
-            'growth after a minute (%)': round(100 * (memory[-1][1] / after_a_minute - 1), 2),
+            **(
+                {
+                    'resident after a minute (MiB)': round(after_a_minute, 1),
+                    'growth since then (%)': round(100 * (memory[-1][1] / after_a_minute - 1), 2),
+                }
+                if after_a_minute
+                else {}
+            ),
         }
     finally:
         for process in (eye, node):
