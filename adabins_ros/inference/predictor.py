@@ -222,6 +222,16 @@ class DepthPredictor:
         """
         return self._alive()([image], [focal_length_px])[0]
 
+    def predict_batch_on_device(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        focal_lengths_px: Sequence[float | None] | None = None,
+    ) -> list[DeviceEstimate]:
+        """Do what ``predict_batch`` does, but leave the results where they were computed."""
+        estimator = self._alive()
+        focals = [None] * len(images) if focal_lengths_px is None else focal_lengths_px
+        return estimator(images, focals)
+
     def predict_batch(
         self,
         images: Sequence[NDArray[np.uint8]],
@@ -252,9 +262,8 @@ class DepthPredictor:
             If the predictor is closed.
 
         """
-        estimator = self._alive()
-        focals = [None] * len(images) if focal_lengths_px is None else focal_lengths_px
-        return [estimate.on_host() for estimate in estimator(images, focals)]
+        left = self.predict_batch_on_device(images, focal_lengths_px)
+        return [estimate.on_host() for estimate in left]
 
     def warm_up(self) -> None:
         """Run one frame of the training size, so that the first real one is not slow."""

@@ -4,45 +4,29 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from functools import partial
 from itertools import takewhile
 import sys
 import time
 import traceback
 from typing import Any, TYPE_CHECKING
 
-from adabins_ros.messages.stamps import stamp_ns
-from adabins_ros.ros.camera_source import CameraSource
-from adabins_ros.ros.diagnostics import DepthDiagnostics, NodeCondition
-from adabins_ros.ros.frame_statistics import FrameStatistics
-from adabins_ros.ros.frame_worker import FrameWorker, ReceivedFrame
+from adabins_ros.ros.camera_stream import CameraStream
+from adabins_ros.ros.frame_worker import FrameWorker, ReceivedFrame, surviving
 from adabins_ros.ros.model_loading import ConfigurationError, free_cached_memory, load_predictor
 from adabins_ros.ros.parameters import DepthNodeParameters
-from adabins_ros.ros.pipeline import DepthPipeline
+from adabins_ros.ros.pipeline import estimate_together, PreparedFrame
 from adabins_ros.ros.process import run_node
-from adabins_ros.ros.stream_hints import image_topic, StreamHints
 from adabins_ros.ros.throttled_warnings import ThrottledWarnings
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from std_msgs.msg import Float32MultiArray
 
 if TYPE_CHECKING:
     from adabins_ros.inference.predictor import DepthPredictor
-
-TOPICS = {
-    'image': (Image, 'depth/image'),
-    'image_raw': (Image, 'depth/image_raw'),
-    'camera_info': (CameraInfo, 'depth/camera_info'),
-    'std': (Image, 'depth/std'),
-    'color': (Image, 'depth/color'),
-    'points': (PointCloud2, 'points'),
-    'bin_centers': (Float32MultiArray, 'depth/bin_centers'),
-}
-CAMERA_INFO_GRACE_S = 0.5
-"""How long the first image waits for the first camera_info, seconds."""
 
 
 class DepthNode(LifecycleNode):
@@ -52,7 +36,7 @@ class DepthNode(LifecycleNode):
     Parameters
     ----------
     model, device, precision, engine, flip_average, inference_size, pixel_budget, depth_range,
-    image_transport
+    image_transport, cameras
         What is loaded and listened to; can be set while the node is unconfigured.
     autostart
         Configure and activate at the start.
@@ -93,18 +77,12 @@ class DepthNode(LifecycleNode):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('depth_node', **kwargs)
         self._predictor: DepthPredictor | None = None
-        self._pipeline: DepthPipeline | None = None
         self._worker: FrameWorker | None = None
         self._problem: str | None = None
-        self._awaits_camera_info = False
-        self._outputs: dict[str, Any] = {}
-        self._inputs: list[Any] = []
-        self._statistics = FrameStatistics()
         self._warnings = ThrottledWarnings(self.get_logger())
         self._current = DepthNodeParameters(self, lambda: self._predictor is not None)
-        self._cameras = CameraSource(self.resolve_topic_name('camera_info'), self._warnings.warn)
-        self._hints = StreamHints(self, self._cameras)
-        self._diagnostics = DepthDiagnostics(self.get_fully_qualified_name())
+        self._streams: list[CameraStream] = []
+        self._make_streams()
         self._diagnostics_output = self.create_publisher(
             DiagnosticArray,
             '/diagnostics',
@@ -126,13 +104,9 @@ class DepthNode(LifecycleNode):
         start = time.perf_counter()
         try:
             self._predictor = load_predictor(settings)
-            for name, (kind, topic) in TOPICS.items():
-                self._outputs[name] = self.create_lifecycle_publisher(
-                    kind,
-                    topic,
-                    QoSProfile(depth=5),
-                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-                )
+            self._make_streams()
+            for stream in self._streams:
+                stream.announce(self._predictor)
         except Exception as error:  # whatever it is, the node can be configured again
             self._problem = str(error)
             if not isinstance(error, ConfigurationError):
@@ -145,13 +119,6 @@ class DepthNode(LifecycleNode):
             self._release()
             return TransitionCallbackReturn.FAILURE
         self._problem = None
-        self._pipeline = DepthPipeline(
-            self._predictor,
-            self._cameras,
-            self._statistics,
-            self._warnings.warn,
-            on_device=self._predictor.on_gpu,
-        )
         self.get_logger().info(
             f'{self._predictor.description}, loaded in {time.perf_counter() - start:.1f} s'
         )
@@ -162,20 +129,17 @@ class DepthNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to the camera and begin to compute."""
         transport = self._current.settings.image_transport
-        topic = image_topic(self.resolve_topic_name('image_raw'), transport)
-        kind = Image if transport == 'raw' else CompressedImage
-        self._worker = FrameWorker(self._process, self._statistics, self._warnings.warn)
+        self._worker = FrameWorker(self._process)
         try:
-            self._inputs.append(self._subscribe(kind, topic, self._worker.put))
-            self._inputs.append(self._subscribe(CameraInfo, 'camera_info', self._cameras.update))
+            for stream in self._streams:
+                stream.listen(transport, partial(self._worker.put, stream))
         except RuntimeError as error:  # an unusable qos_overrides parameter
             self.get_logger().error(f'activation failed: {error}')
             self._stop_listening()
             return TransitionCallbackReturn.FAILURE
-        self._hints.watch(self._inputs[0], self._inputs[1], transport)
-        self._awaits_camera_info = True
         self._worker.start()
-        self.get_logger().info(f'listening to {self._inputs[0].topic_name}')
+        topics = ', '.join(stream.topic for stream in self._streams)
+        self.get_logger().info(f'listening to {topics}')
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -208,21 +172,15 @@ class DepthNode(LifecycleNode):
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
-    def _subscribe(self, kind: type, topic: str, callback: Any) -> Any:
-        """Subscribe with the QoS for sensor data; the profile is fresh as overrides change it."""
-        return self.create_subscription(
-            kind,
-            topic,
-            callback,
-            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+    def _make_streams(self) -> None:
+        """Have a stream for each camera; those that are there keep their statistics."""
+        names = self._current.settings.cameras
+        if tuple(stream.name for stream in self._streams) != names:
+            self._streams = [CameraStream(self, name, self._warnings) for name in names]
 
     def _stop_listening(self) -> None:
-        self._hints.forget()
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs = []
+        for stream in self._streams:
+            stream.stop_listening()
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -230,67 +188,44 @@ class DepthNode(LifecycleNode):
     def _release(self) -> None:
         """Return to what the node was before it was configured."""
         self._stop_listening()
-        for output in self._outputs.values():
-            self.destroy_lifecycle_publisher(output)
-        self._outputs = {}
-        self._pipeline = None
+        for stream in self._streams:
+            stream.withdraw()
         if self._predictor is not None:
             self._predictor.close()
             self._predictor = None
         free_cached_memory()
 
-    def _process(self, frame: ReceivedFrame) -> None:
+    def _process(self, received: Sequence[ReceivedFrame]) -> None:
         """Compute and publish what somebody subscribes to; runs in the worker's thread."""
-        settings, pipeline = self._current.settings, self._pipeline
-        wanted = frozenset(
-            name
-            for name, output in self._outputs.items()
-            if settings.publishes(name) and output.get_subscription_count()
-        )
-        if not wanted or pipeline is None:
-            self._statistics.count_idle()
+        settings, predictor = self._current.settings, self._predictor
+        due: list[tuple[ReceivedFrame, PreparedFrame]] = []
+        for each in received:
+            with surviving(each.stream):
+                frame = each.stream.begin(each.message, settings)
+                if frame is not None:
+                    due.append((each, frame))
+        if not due or predictor is None:
             return
-        if self._awaits_camera_info and not settings.horizontal_fov_deg:
-            self._cameras.wait(CAMERA_INFO_GRACE_S)
-        self._awaits_camera_info = False
-        publish_s, computed = 0.0, False
-        for name, message in pipeline.messages(frame.message, wanted, settings):
-            start = time.perf_counter()
-            self._outputs[name].publish(message)
-            publish_s += time.perf_counter() - start
-            computed |= name != 'camera_info'
-        if not computed:
-            self._statistics.count_idle()
-            return
-        self._statistics.record('publish', publish_s)
-        self._statistics.record('camera to publish', time.perf_counter() - frame.arrived_s)
-        age_s = (self.get_clock().now().nanoseconds - stamp_ns(frame.message.header.stamp)) / 1e9
-        # A stamp of zero tells no age, and neither does one ahead of the clock (a bag that loops).
-        if stamp_ns(frame.message.header.stamp) and age_s >= 0:
-            self._statistics.record('frame age', age_s)
-        self._statistics.count_published()
+        with surviving(*(each.stream for each, _ in due)):
+            frames = [frame for _, frame in due]
+            estimates = estimate_together(predictor, frames, predictor.on_gpu)
+            for (each, frame), estimate in zip(due, estimates, strict=True):
+                with surviving(each.stream):
+                    each.stream.finish(frame, estimate, each.arrived_s)
 
     def _publish_diagnostics(self) -> None:
-        report, pipeline = self._statistics.report(), self._pipeline
-        status = self._diagnostics.status(
-            NodeCondition(
-                state='unconfigured'
-                if self._predictor is None
-                else 'inactive'
-                if self._worker is None
-                else 'active',
-                problem=self._problem,
-                predictor=self._predictor,
-                topic=self._inputs[0].topic_name if self._inputs else 'none',
-                report=report,
-                hints=self._hints.hints(
-                    self._current.settings.horizontal_fov_deg, report.received_s
-                ),
-                focal_scale=pipeline.focal_scale if pipeline else 1.0,
-                inference_size=pipeline.inference_size if pipeline else None,
-            )
+        state = 'inactive' if self._worker is None else 'active'
+        message = DiagnosticArray(
+            status=[
+                stream.status(
+                    'unconfigured' if self._predictor is None else state,
+                    self._problem,
+                    self._predictor,
+                    self._current.settings,
+                )
+                for stream in self._streams
+            ]
         )
-        message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics_output.publish(message)
 

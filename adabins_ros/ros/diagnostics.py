@@ -57,8 +57,8 @@ class NodeCondition:
 class DepthDiagnostics:
     """Turn the node's condition into one status a second; rates are those since the last."""
 
-    def __init__(self, node_name: str) -> None:
-        self._name = f'{node_name.lstrip("/")}: depth'
+    def __init__(self, node_name: str, camera: str = '') -> None:
+        self._name = f'{node_name.lstrip("/")}: depth {camera}'.rstrip()
         self._last_s = time.monotonic()
         self._last = FrameReport()
 

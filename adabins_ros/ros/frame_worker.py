@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one thread that computes: takes the newest frame, works on it, survives what goes wrong."""
+"""The one thread that computes: takes the newest frames, survives what goes wrong with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 import threading
 import time
@@ -11,44 +12,35 @@ import traceback
 from typing import Any
 
 from adabins_ros.messages.errors import MessageError
-from adabins_ros.ros.frame_statistics import FrameStatistics
+from adabins_ros.ros.camera_stream import CameraStream
 from adabins_ros.ros.model_loading import free_cached_memory, out_of_memory
-from adabins_ros.ros.newest_frame import NewestFrame
+from adabins_ros.ros.newest_frame import NewestFrames
 
 
 @dataclass(frozen=True)
 class ReceivedFrame:
-    """An image message and when it arrived, `time.perf_counter` seconds."""
+    """An image message, whose it is, and when it arrived, `time.perf_counter` seconds."""
 
+    stream: CameraStream
     message: Any
     arrived_s: float = field(default_factory=time.perf_counter)
 
 
 class FrameWorker:
     """
-    Run `work` on the newest frame, in one thread, from `start` to `stop`.
+    Run `work` on the newest frames of all cameras, in one thread, from `start` to `stop`.
 
     Parameters
     ----------
     work
-        Called with one frame after another; what it raises is counted and said, never fatal.
-    statistics
-        Counts the frames that arrive, are dropped, or can't be used.
-    warn
-        Takes a cause and a text.
+        Called with all frames that wait, one a camera; what it raises is counted and said, never
+        fatal.
 
     """
 
-    def __init__(
-        self,
-        work: Callable[[ReceivedFrame], None],
-        statistics: FrameStatistics,
-        warn: Callable[[str, str], object],
-    ) -> None:
+    def __init__(self, work: Callable[[Sequence[ReceivedFrame]], None]) -> None:
         self._work = work
-        self._statistics = statistics
-        self._warn = warn
-        self._slot: NewestFrame[ReceivedFrame] = NewestFrame()
+        self._slots: NewestFrames[ReceivedFrame] = NewestFrames()
         # A daemon: a network call of seconds must not hold up the end of the process.
         self._thread = threading.Thread(target=self._run, name='depth', daemon=True)
 
@@ -56,43 +48,48 @@ class FrameWorker:
         """Begin to take frames."""
         self._thread.start()
 
-    def put(self, message: Any) -> None:
-        """Hand over an image message; never waits."""
-        self._statistics.count_received()
-        if self._slot.put(ReceivedFrame(message)):
-            self._statistics.count_dropped()
+    def put(self, stream: CameraStream, message: Any) -> None:
+        """Hand over an image message of a camera; never waits."""
+        stream.statistics.count_received()
+        if self._slots.put(stream.name, ReceivedFrame(stream, message)):
+            stream.statistics.count_dropped()
 
     def stop(self, timeout_s: float | None = None) -> bool:
-        """Finish the frame in work and no other; tell whether that took less than the timeout."""
-        self._slot.close()
+        """Finish the frames in work and no other; tell whether that took less than the timeout."""
+        self._slots.close()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while not self._slot.closed:
-            frame = self._slot.take()
-            if frame is None:
-                continue
-            try:
-                self._work(frame)
-            except MessageError as error:
-                self._give_up(error.cause, str(error))
-            except Exception as error:  # nothing that arrives may end the thread
-                if out_of_memory(error):
-                    free_cached_memory()
-                    self._give_up(
-                        'out of memory',
-                        f'memory did not suffice for a frame ({error}); use a smaller '
-                        'pixel_budget or a smaller model',
-                    )
-                else:
-                    self._give_up(
-                        f'internal: {type(error).__name__}',
-                        f'a frame failed, the node goes on\n{traceback.format_exc()}',
-                    )
+        while not self._slots.closed:
+            frames = self._slots.take()
+            with surviving(*(frame.stream for frame in frames)):
+                if frames:
+                    self._work(frames)
 
-    def _give_up(self, cause: str, text: str) -> None:
-        """Count and report a frame that led to nothing."""
-        self._statistics.count_bad(cause, text.splitlines()[0])
-        self._warn(f'image: {cause}', text)
+
+@contextmanager
+def surviving(*streams: CameraStream) -> Iterator[None]:
+    """Count and report, for a frame of each stream, what is raised in the context; go on."""
+    try:
+        yield
+    except MessageError as error:
+        cause, text = error.cause, str(error)
+    except Exception as error:  # nothing that arrives may end the thread
+        if out_of_memory(error):
+            free_cached_memory()
+            cause, text = (
+                'out of memory',
+                f'memory did not suffice for a frame ({error}); use a smaller pixel_budget or a '
+                'smaller model',
+            )
+        else:
+            cause, text = (
+                f'internal: {type(error).__name__}',
+                f'a frame failed, the node goes on\n{traceback.format_exc()}',
+            )
+    else:
+        return
+    for stream in streams:
+        stream.give_up(cause, text)

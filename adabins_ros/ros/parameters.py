@@ -6,6 +6,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+import re
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -20,6 +21,7 @@ from rclpy.parameter import Parameter
 
 PRODUCTS = ('image', 'image_raw', 'std', 'color', 'points', 'bin_centers')
 LONGEST_DEPTH_M = 1000.0
+_CAMERA_NAME = re.compile(r'[A-Za-z]\w*(/[A-Za-z]\w*)*', re.ASCII)
 
 
 class ParameterError(ValueError):
@@ -97,6 +99,12 @@ class DepthNodeSettings:
         'raw listens to image_raw, compressed to image_raw/compressed',
         live=False,
         choices=('raw', 'compressed'),
+    )
+    cameras: tuple[str, ...] = _parameter(
+        ('',),
+        'Namespaces of the cameras, whose images share a batch: [left, right] listens to '
+        "left/image_raw and publishes left/points; ['']: one camera, image_raw and points",
+        live=False,
     )
     autostart: bool = _parameter(
         True,
@@ -183,6 +191,17 @@ class DepthNodeSettings:
             raise ParameterError(
                 f'depth_range = {list(limits)}: give [nearest, farthest] in metres, '
                 'both above 0, or [0.0, 0.0] for the range of the model'
+            )
+
+        self._check_cameras()
+
+    def _check_cameras(self) -> None:
+        names = self.cameras
+        well_formed = names == ('',) or all(map(_CAMERA_NAME.fullmatch, names))
+        if not names or not well_formed or len(set(names)) < len(names):
+            raise ParameterError(
+                f"cameras = {list(names)}: give different namespaces such as ['left', 'right'], "
+                "or [''] for one camera without"
             )
 
     def with_values(self, values: Mapping[str, Any]) -> DepthNodeSettings:

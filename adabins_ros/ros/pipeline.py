@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast, TYPE_CHECKING
 
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.rectification import Rectifier
@@ -26,9 +27,48 @@ if TYPE_CHECKING:
 NEEDS_CAMERA = frozenset({'points', 'camera_info'})
 
 
+@dataclass(frozen=True)
+class PreparedFrame:
+    """
+    Hold an image that is ready for the network.
+
+    Attributes
+    ----------
+    header : std_msgs.msg.Header
+        Of the image; every message carries it.
+    rgb : (H, W, 3) uint8
+        Rectified if that was asked for.
+    camera : PinholeCamera or None
+        Intrinsics of `rgb`, if they are known.
+    wanted : frozenset of str
+        The products that are wanted and can be made.
+    settings : DepthNodeSettings
+        The node's parameters for this frame.
+
+    """
+
+    header: Any
+    rgb: NDArray[np.uint8]
+    camera: PinholeCamera | None
+    wanted: frozenset[str]
+    settings: DepthNodeSettings
+
+    @property
+    def needs_network(self) -> bool:
+        """Tell whether anything is wanted that needs the network."""
+        return any(name in self.wanted for name in PRODUCTS)
+
+    @property
+    def focal_length_px(self) -> float | None:
+        """Return fx of `rgb`, or None where depth is not to be corrected for it, px."""
+        if self.camera is None or not self.settings.focal_correction:
+            return None
+        return self.camera.fx
+
+
 class DepthPipeline:
     """
-    Compute what is asked for from one image after another.
+    Compute what is asked for from one image of a camera after another.
 
     Parameters
     ----------
@@ -90,54 +130,63 @@ class DepthPipeline:
             If the image can't be used.
 
         """
-        timed, header = self._statistics.timed, image.header
-        with timed('decode'):
+        frame = self.prepare(image, wanted, settings)
+        yield from self.camera_info(frame)
+        if frame.needs_network:
+            (estimate,) = estimate_together(self._predictor, [frame], self._on_device)
+            yield from self.products(frame, estimate)
+
+    def prepare(
+        self, image: Any, wanted: Collection[str], settings: DepthNodeSettings
+    ) -> PreparedFrame:
+        """Decode and, if asked for, rectify an image; the first part of `messages`."""
+        with self._statistics.timed('decode'):
             rgb = decode_compressed_rgb(image) if hasattr(image, 'format') else decode_rgb(image)
         height, width = rgb.shape[:2]
         camera = self._cameras.camera_for(
-            width, height, header.frame_id, settings.horizontal_fov_deg
+            width, height, image.header.frame_id, settings.horizontal_fov_deg
         )
         if camera is None:
             wanted = frozenset(wanted) - NEEDS_CAMERA
         elif settings.rectify and camera.is_distorted:
-            with timed('rectify'):
+            with self._statistics.timed('rectify'):
                 rgb, camera = self._rectified(rgb, camera)
-        if camera is not None and 'camera_info' in wanted:
-            yield 'camera_info', camera_info_message(camera, header)
-        if not any(name in wanted for name in PRODUCTS):
-            return
+        return PreparedFrame(image.header, rgb, camera, frozenset(wanted), settings)
 
-        focal_length_px = camera.fx if camera and settings.focal_correction else None
-        arrays = self._arrays(rgb, camera, focal_length_px, wanted, settings)
-        frame = FrameProducts(header, arrays)
+    def camera_info(self, frame: PreparedFrame) -> Iterator[tuple[str, Any]]:
+        """Yield the camera_info of the depth, if it is wanted; the second part of `messages`."""
+        if frame.camera is not None and 'camera_info' in frame.wanted:
+            yield 'camera_info', camera_info_message(frame.camera, frame.header)
+
+    def products(
+        self, frame: PreparedFrame, estimate: DepthEstimate | DeviceEstimate
+    ) -> Iterator[tuple[str, Any]]:
+        """Yield what needs the network, each as soon as it is made; the end of `messages`."""
+        made = FrameProducts(frame.header, self._arrays(frame, estimate))
         for name in PRODUCTS:
-            if name in wanted:
-                with timed(name):
-                    message = getattr(frame, name)()
+            if name in frame.wanted:
+                with self._statistics.timed(name):
+                    message = getattr(made, name)()
                 yield name, message
 
     def _arrays(
-        self,
-        rgb: NDArray[np.uint8],
-        camera: PinholeCamera | None,
-        focal_length_px: float | None,
-        wanted: Collection[str],
-        settings: DepthNodeSettings,
+        self, frame: PreparedFrame, estimate: DepthEstimate | DeviceEstimate
     ) -> FrameArrays:
-        """Run the network; return what is wanted of its estimate, or all on the CPU."""
+        """Return what is wanted of an estimate on a device, or all of one on the CPU."""
+        model_farthest = self._predictor.config.max_depth * estimate.focal_scale
+        limits = ProductLimits(frame.settings, model_farthest)
         if not self._on_device:
-            estimate = self._predictor.predict(rgb, focal_length_px=focal_length_px)
-            self._note(estimate, estimate.seconds)
-            return HostArrays(rgb, camera, estimate, self._limits(settings, estimate))
+            on_host = cast('DepthEstimate', estimate)
+            self._note(on_host, on_host.seconds)
+            return HostArrays(frame.rgb, frame.camera, on_host, limits)
         # Not at the top: torch takes seconds to import, and the CPU's way does without it.
         from adabins_ros.inference.transfers import StagedDownloads
         from adabins_ros.ros.device_arrays import DeviceArrays
 
-        left = self._predictor.predict_on_device(rgb, focal_length_px=focal_length_px)
+        left = cast('DeviceEstimate', estimate)
         if self._downloads is None:
             self._downloads = StagedDownloads(left.moments.device)
-        limits = self._limits(settings, left)
-        arrays = DeviceArrays(rgb, camera, left, limits, wanted, self._downloads)
+        arrays = DeviceArrays(frame.rgb, frame.camera, left, limits, frame.wanted, self._downloads)
         # It waits for the network, so not before the products are under way.
         self._note(left, left.times.seconds())
         return arrays
@@ -146,11 +195,6 @@ class DepthPipeline:
         self.focal_scale, self.inference_size = estimate.focal_scale, estimate.inference_size
         for stage, duration in seconds.items():
             self._statistics.record(stage, duration)
-
-    def _limits(
-        self, settings: DepthNodeSettings, estimate: DepthEstimate | DeviceEstimate
-    ) -> ProductLimits:
-        return ProductLimits(settings, self._predictor.config.max_depth * estimate.focal_scale)
 
     def _rectified(
         self, rgb: NDArray[np.uint8], camera: PinholeCamera
@@ -163,3 +207,27 @@ class DepthPipeline:
                 self._warn('rectify', f'the image is not rectified: {error}')
                 return rgb, camera
         return self._rectifier[1].rectify(rgb), camera.rectified()
+
+
+def estimate_together(
+    predictor: DepthPredictor, frames: Sequence[PreparedFrame], on_device: bool
+) -> list[DepthEstimate | DeviceEstimate]:
+    """
+    Run the network on frames, of several cameras, in one batch for each size that it sees.
+
+    Parameters
+    ----------
+    predictor
+        The loaded model.
+    frames
+        One or more.
+    on_device
+        Leave the estimates where the network runs.
+
+    """
+    images, focals = [frame.rgb for frame in frames], [frame.focal_length_px for frame in frames]
+    if on_device:
+        return [*predictor.predict_batch_on_device(images, focals)]
+    if len(frames) == 1:
+        return [predictor.predict(images[0], focal_length_px=focals[0])]
+    return [*predictor.predict_batch(images, focals)]

@@ -21,7 +21,7 @@ def displays(repository) -> dict[str, dict]:
 
 def test_every_topic_of_the_node_that_is_shown_has_the_display_of_its_type(displays):
     pytest.importorskip('rclpy')
-    from adabins_ros.ros.depth_node import TOPICS
+    from adabins_ros.ros.camera_stream import TOPICS
 
     published = {
         f'/{topic}': f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'

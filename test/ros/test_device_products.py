@@ -24,7 +24,7 @@ from adabins_ros.ros.device_arrays import DeviceArrays  # noqa: E402
 from adabins_ros.ros.frame_arrays import ProductLimits  # noqa: E402
 from adabins_ros.ros.frame_statistics import FrameStatistics  # noqa: E402
 from adabins_ros.ros.parameters import DepthNodeSettings, PRODUCTS  # noqa: E402
-from adabins_ros.ros.pipeline import DepthPipeline  # noqa: E402
+from adabins_ros.ros.pipeline import DepthPipeline, estimate_together  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
 TINY = Path(__file__).parents[1] / 'training' / 'tiny_network.json'
@@ -126,3 +126,27 @@ def test_the_uploaded_image_colours_the_cloud() -> None:
     colours = np.ascontiguousarray(cloud['rgb']).view(np.uint32)
     assert (colours == 0x121212).all()
     assert is_dense == np.isfinite(cloud['z']).all()
+
+
+@pytest.mark.parametrize('on_device', [False, True])
+def test_frames_of_several_cameras_share_a_batch(on_device: bool) -> None:
+    settings, wanted = DepthNodeSettings(), set(PRODUCTS)
+    alone = [messages(on_device, wanted)[0] for _ in range(2)]
+    cameras = CameraSource('/camera_info', lambda cause, text: None)
+    k = [130.0, 0.0, 80.5, 0.0, 131.0, 58.0, 0.0, 0.0, 1.0]
+    cameras.update(CameraInfo(width=WIDTH, height=HEIGHT, k=k))
+    pipelines = [
+        DepthPipeline(
+            predictor(), cameras, FrameStatistics(), lambda cause, text: None, on_device=on_device
+        )
+        for _ in range(2)
+    ]
+    frames = [pipeline.prepare(photo(), wanted, settings) for pipeline in pipelines]
+    estimates = estimate_together(predictor(), frames, on_device)
+    for pipeline, frame, estimate, expected in zip(
+        pipelines, frames, estimates, alone, strict=True
+    ):
+        made = dict(pipeline.products(frame, estimate))
+        assert set(made) == wanted
+        depth, reference = (np.frombuffer(each['image'].data, '<f4') for each in (made, expected))
+        np.testing.assert_allclose(depth, reference, rtol=0, atol=1e-4)
