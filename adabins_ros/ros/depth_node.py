@@ -13,9 +13,9 @@ import traceback
 from typing import Any, TYPE_CHECKING
 
 from adabins_ros.ros.camera_stream import CameraStream
+from adabins_ros.ros.declared_parameters import DepthNodeParameters
 from adabins_ros.ros.frame_worker import FrameWorker, ReceivedFrame, surviving
 from adabins_ros.ros.model_loading import ConfigurationError, free_cached_memory, load_predictor
-from adabins_ros.ros.parameters import DepthNodeParameters
 from adabins_ros.ros.pipeline import estimate_together, PreparedFrame
 from adabins_ros.ros.process import run_node
 from adabins_ros.ros.throttled_warnings import ThrottledWarnings

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The depth node's table of parameters as ROS parameters of a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from adabins_ros.ros.parameters import DepthNodeSettings, ParameterError, ROWS
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+
+class DepthNodeParameters:
+    """
+    Keep the node's parameters: declared with types and ranges, validated, live where sensible.
+
+    Parameters
+    ----------
+    node
+        Where they are declared.
+    is_configured
+        Whether the model is loaded: then what the model was loaded with can't be changed.
+
+    Raises
+    ------
+    ParameterError
+        If a value from the command line or a parameter file can't be used.
+
+    """
+
+    def __init__(self, node: Node, is_configured: Callable[[], bool]) -> None:
+        self._is_configured = is_configured
+        try:
+            values = {
+                name: node.declare_parameter(name, _declared(row.default), _descriptor(row)).value
+                for name, row in ROWS.items()
+            }
+        except InvalidParameterValueException as error:
+            raise ParameterError(str(error)) from None
+        self.settings = DepthNodeSettings().with_values(values)
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def _on_set(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
+        """Accept a set of changes as a whole, or reject it with a reason."""
+        values = {p.name: p.value for p in parameters if p.name in ROWS}
+        before = self.settings
+        try:
+            after = before.with_values(values)
+        except ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        for name in values:
+            old, new = getattr(before, name), getattr(after, name)
+            if old != new and not ROWS[name].metadata['live'] and self._is_configured():
+                return SetParametersResult(
+                    successful=False,
+                    reason=f'{name} = {new!r}: the model is loaded with {name} = {old!r}; '
+                    'deactivate and clean up the node (ros2 lifecycle set), set it, then '
+                    'configure and activate again',
+                )
+        self.settings = after
+        return SetParametersResult(successful=True)
+
+
+def _declared(default: Any) -> Any:
+    """Return a default as rclpy takes it: sequences as lists."""
+    return list(default) if isinstance(default, tuple) else default
+
+
+def _descriptor(row: Any) -> ParameterDescriptor:
+    """Describe one row of the table for `ros2 param describe` and rqt."""
+    # Types are checked by DepthNodeSettings: rclpy would say "expected '3' got '2'", and refuse 5
+    # for 5.0.
+    descriptor = ParameterDescriptor(
+        description=row.metadata['description'],
+        read_only=row.metadata['read_only'],
+        dynamic_typing=True,
+    )
+    if row.metadata['choices']:
+        descriptor.additional_constraints = 'one of ' + ', '.join(row.metadata['choices'])
+    elif not row.metadata['live']:
+        descriptor.additional_constraints = 'can be set while the node is unconfigured'
+    if row.metadata['bounds'] is None:
+        return descriptor
+    lowest, highest = row.metadata['bounds']
+    if isinstance(row.default, float):
+        limits = FloatingPointRange(from_value=lowest, to_value=highest, step=0.0)
+        descriptor.floating_point_range = [limits]
+    else:
+        limits = IntegerRange(from_value=lowest, to_value=highest, step=1)
+        descriptor.integer_range = [limits]
+    return descriptor
