@@ -18,7 +18,7 @@ class ConfigurationError(RuntimeError):
 
 def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
     """
-    Load the model that the parameters name; on a GPU, also make its graph of kernels.
+    Load the model that the parameters name, and let it plan for frames of the training size.
 
     Raises
     ------
@@ -43,8 +43,7 @@ def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
             inference_size=settings.inference_size if any(settings.inference_size) else None,
             pixel_budget=settings.pixel_budget or None,
         )
-        if predictor.on_gpu:
-            predictor.warm_up()
+        predictor.warm_up()
     except ModelError as error:
         raise ConfigurationError(str(error)) from error
     except ImportError as error:  # timm, which only a network that has to be built needs

@@ -89,6 +89,9 @@ class OnnxEngine:
         options.intra_op_num_threads = self._place.threads
         options.log_severity_level = 3
         options.add_session_config_entry('session.set_denormal_as_zero', '1')
+        # Its threads wait for the next frame asleep: spinning, they take the cores from the camera
+        # and the subscribers (node on two cores: p99 35 instead of 72 ms, a third less processor).
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         for name, length in zip(self._model.free_dimensions, shape, strict=False):
             options.add_free_dimension_override_by_name(name, length)
         try:
