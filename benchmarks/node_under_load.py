@@ -64,6 +64,16 @@ def camera(frames: int, rate_hz: float, width: int, height: int) -> None:
     signal.sigwait({signal.SIGTERM})
 
 
+def end(process: subprocess.Popen[Any]) -> None:
+    """Ask a process to end, and end it if it does not within ten seconds."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def memory_mib(pid: int, field: str = 'VmRSS') -> float:
     """Return the resident memory of a process, or with VmHWM the most it has had, MiB."""
     status = Path(f'/proc/{pid}/status').read_text()
@@ -243,8 +253,7 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
         }
     finally:
         for process in (eye, node):
-            process.terminate()
-            process.wait(10)
+            end(process)
         subscriber.close()
         rclpy.shutdown()
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import cv2
 from interleaved import in_turns, machine, median_ms, speedup, write_figures
+from node_under_load import end, environment
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -213,10 +214,9 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
         _await_subscribers(list(publishers.values()))
         seconds = in_turns(works, rounds, warm_up=5, pause_s=PAUSE_S)
     finally:
-        listener.terminate()
-        listener.wait(10)
-    node.destroy_node()
-    rclpy.shutdown()
+        end(listener)
+        node.destroy_node()
+        rclpy.shutdown()
     return {
         'image': f'{width}x{height}',
         'usual way by': ', '.join(map(_origin, (usual.decode, usual.create_cloud))),
@@ -281,8 +281,6 @@ def main() -> None:
         listen()
         return
     if 'ADABINS_BENCHMARK' not in os.environ:
-        from node_under_load import environment
-
         # Again with the environment set before the middleware reads it.
         changed = {**environment(), 'ADABINS_BENCHMARK': '1'}
         os.execve(sys.executable, [sys.executable, __file__, *sys.argv[1:]], changed)

@@ -10,8 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-ROWS_AT_A_TIME = 64
-
 
 def back_project(
     depth: NDArray[np.float32],
@@ -45,6 +43,36 @@ def back_project(
         If the depth has another size than the camera, or the stride is below 1.
 
     """
+    planes = back_project_planes(depth, camera, stride)
+    points = np.empty((*planes.shape[1:], 3), np.float32) if out is None else out
+    wrong_form = points.shape != (*planes.shape[1:], 3) or points.dtype != np.float32
+    if wrong_form or not points.flags.c_contiguous:
+        raise ValueError(
+            f'out is {points.dtype} {points.shape}, needed C-contiguous float32 '
+            f'{(*planes.shape[1:], 3)}'
+        )
+    # OpenCV interleaves in half the time of strided numpy products.
+    cv2.merge(list(planes), points)
+    return points
+
+
+def back_project_planes(
+    depth: NDArray[np.float32], camera: PinholeCamera, stride: int = 1
+) -> NDArray[np.float32]:
+    """
+    Do what `back_project` does, with the coordinates apart.
+
+    Returns
+    -------
+    (3, ceil(H / stride), ceil(W / stride)) float32
+        x, y and z, m.
+
+    Raises
+    ------
+    ValueError
+        As `back_project`.
+
+    """
     if depth.shape != (camera.height, camera.width):
         raise ValueError(
             f'depth of shape {depth.shape}, but its camera has {camera.width}x{camera.height} '
@@ -53,23 +81,16 @@ def back_project(
     if stride < 1:
         raise ValueError(f'stride = {stride}: it must be at least 1')
     x_per_metre, y_per_metre = ray_slopes(camera, stride)
-    z = np.ascontiguousarray(depth[::stride, ::stride], np.float32)
+    taken = depth[::stride, ::stride]
+    planes = np.empty((3, *taken.shape), np.float32)
+    x, y, z = planes
+    np.copyto(z, taken)
     infinite = np.isinf(z)
     if infinite.any():
-        z = np.where(infinite, np.float32(np.nan), z)
-    points = np.empty((*z.shape, 3), np.float32) if out is None else out
-    wrong_form = points.shape != (*z.shape, 3) or points.dtype != np.float32
-    if wrong_form or not points.flags.c_contiguous:
-        raise ValueError(
-            f'out is {points.dtype} {points.shape}, needed C-contiguous float32 {(*z.shape, 3)}'
-        )
-    # OpenCV interleaves in half the time of strided numpy products, and few rows at a time need
-    # no large temporary arrays.
-    for first in range(0, z.shape[0], ROWS_AT_A_TIME):
-        rows = slice(first, first + ROWS_AT_A_TIME)
-        planes = [z[rows] * x_per_metre, z[rows] * y_per_metre[rows], z[rows]]
-        cv2.merge(planes, points[rows])
-    return points
+        np.copyto(z, np.float32(np.nan), where=infinite)
+    np.multiply(z, x_per_metre, out=x)
+    np.multiply(z, y_per_metre, out=y)
+    return planes
 
 
 @lru_cache(maxsize=16)

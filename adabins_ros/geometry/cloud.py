@@ -33,8 +33,8 @@ def pack_cloud(
 
     Parameters
     ----------
-    points : (H, W, 3) float32
-        x, y, z, m.
+    points : (3, H, W) float32
+        x, y and z, m; see `back_project_planes`.
     rgb : (H, W, 3) uint8
         Colour of each point.
     std : (H, W) float32
@@ -55,9 +55,9 @@ def pack_cloud(
         If the arrays do not have the same height and width, or a wrong dtype.
 
     """
-    shape = points.shape[:2]
+    shape = points.shape[1:]
     cloud = np.empty(shape, CLOUD_DTYPE) if out is None else out
-    _require('points', points, (*shape, 3), np.dtype(np.float32))
+    _require('points', points, (3, *shape), np.dtype(np.float32))
     _require('rgb', rgb, (*shape, 3), np.dtype(np.uint8))
     _require('std', std, shape, np.dtype(np.float32))
     _require('valid', valid, shape, np.dtype(np.bool_))
@@ -65,16 +65,18 @@ def pack_cloud(
     if not cloud.flags.c_contiguous:
         raise ValueError(f'out with strides {cloud.strides} is not C-contiguous')
     bits = cloud.view('<i4').reshape(*shape, len(FIELD_NAMES))
+    coordinates = points.view('<i4')
     for first in range(0, shape[0], ROWS_AT_A_TIME):
         rows = slice(first, first + ROWS_AT_A_TIME)
         # Or-ing these bits into any float32 makes it a NaN, without a branch a point.
         nan_bits = np.multiply(~valid[rows], _QUIET_NAN_BITS, dtype=np.int32)
-        for axis in range(3):
-            coordinate = points[rows, :, axis].view('<i4')
-            np.bitwise_or(coordinate, nan_bits, out=bits[rows, :, axis])
-        bgra = cv2.cvtColor(rgb[rows], cv2.COLOR_RGB2BGRA).view('<i4')[..., 0]
-        np.bitwise_and(bgra, _RGB_BITS, out=bits[rows, :, 3])
-        cloud['std'][rows] = std[rows]
+        xyz = np.bitwise_or(coordinates[:, rows], nan_bits)
+        # Whole pixels are gathered in half the time that three bytes of each take.
+        pixels = np.ascontiguousarray(rgb[rows].view('V3')).view(np.uint8)
+        color = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGRA).view('<i4')[..., 0]
+        color &= _RGB_BITS
+        # As integers, for no arithmetic may touch the bits.
+        cv2.merge([*xyz, color, np.ascontiguousarray(std[rows]).view('<i4')], bits[rows])
     return cloud
 
 

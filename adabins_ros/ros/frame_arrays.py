@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, TYPE_CHECKING
 
-from adabins_ros.geometry.back_projection import back_project
+from adabins_ros.geometry.back_projection import back_project_planes
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.cloud import pack_cloud
 from adabins_ros.geometry.colors import depth_colors
@@ -159,7 +159,7 @@ class HostArrays:
         )
         valid = valid[:: stride // step, :: stride // step]
         cloud = pack_cloud(
-            back_project(depth, self.camera, stride),
+            back_project_planes(depth, self.camera, stride),
             self.rgb[::stride, ::stride],
             std[::stride, ::stride],
             valid,

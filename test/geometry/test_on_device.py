@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from adabins_ros.geometry import colors, depth_encoding, filtering
-from adabins_ros.geometry.back_projection import back_project
+from adabins_ros.geometry.back_projection import back_project_planes
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.cloud import pack_cloud
 import cv2
@@ -73,7 +73,7 @@ def test_a_cloud_has_the_same_bytes(stride: int) -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (121, 161, 3), np.uint8)
     valid = filtering.valid_points(depth, std, min_depth=0.5, max_depth=6)[::stride, ::stride]
     for passed in (valid, np.ones_like(valid)):
-        points = back_project(depth, camera, stride)
+        points = back_project_planes(depth, camera, stride)
         expected = pack_cloud(points, rgb[::stride, ::stride], std[::stride, ::stride], passed)
         packed = on_device_cloud.packed_cloud(
             *tensors(depth, rgb, std, np.ascontiguousarray(passed)), camera, stride
