@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import contextlib
 import itertools
 import os
 from pathlib import Path
@@ -245,13 +246,22 @@ class Station:
         request.transition.label = label
         return self.call(ChangeState, 'change_state', request).success
 
-    def state(self) -> str:
+    def state(self, timeout_s: float = 30.0) -> str:
         """Return the node's lifecycle state."""
-        return self.call(GetState, 'get_state', GetState.Request()).current_state.label
+        response = self.call(GetState, 'get_state', GetState.Request(), timeout_s)
+        return response.current_state.label
 
     def wait_until_active(self) -> None:
         """Wait for autostart to be through."""
-        self.spin_until(lambda: self.state() == 'active', 60)
+
+        def is_active() -> bool:
+            # The first answers get lost while client and service have not both found each other,
+            # and none comes while the model is loaded: ask again.
+            with contextlib.suppress(AssertionError):
+                return self.state(5.0) == 'active'
+            return False
+
+        self.spin_until(is_active, 90)
 
     def set_parameters(self, **values: Any) -> list[Any]:
         """Set parameters of the depth node; return a result with `successful`, `reason` each."""
