@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import os
 from pathlib import Path
 import random
+import signal
 from typing import Any
 
 from adabins_ros.bags import RecordingWriter
@@ -27,6 +28,14 @@ settings.load_profile('adabins')
 CAMERA = PinholeCamera(64, 48, 50.0, 50.0, 31.5, 23.5)
 START_NS = 1_700_000_000_000_000_000
 STEP_NS = 100_000_000
+
+
+@pytest.fixture(scope='session', autouse=True)
+def ctrl_c_ends_programs() -> Iterator[None]:
+    """Have Ctrl-C end this and child processes, also where a shell started us by `&`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope='session', autouse=True)

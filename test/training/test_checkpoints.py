@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A checkpoint is there whole or as it was before, whatever ends the process."""
 
-from collections.abc import Iterator
 import os
 from pathlib import Path
 import resource
@@ -67,15 +66,6 @@ def test_without_room_for_a_new_checkpoint_the_one_before_stays(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.fixture
-def ctrl_c_ends_python() -> Iterator[None]:
-    """Have SIGINT handled as Python does; shells ignore it for what they start with `&`."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures('ctrl_c_ends_python')
 def test_the_second_ctrl_c_ends_the_program(capfd: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGINT)
     with InterruptRequest() as interrupt:
