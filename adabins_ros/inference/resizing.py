@@ -48,9 +48,8 @@ class FrameResizer:
         """
         if self._upload is None:
             # Writeable, for torch warns of arrays that are not, such as a message's image.
-            return torch.from_numpy(np.require(_resized(image, size), None, ['C', 'W']))[
-                None
-            ], None
+            pixels = np.require(_resized(image, size), None, ['C', 'W'])
+            return torch.from_numpy(pixels)[None], None
         uploaded = self._upload(image)
         return resized_on_device(uploaded, size), uploaded
 
