@@ -51,9 +51,9 @@ class InterruptRequest:
         os.write(2, text.encode())
 
     def _restore(self) -> None:
+        # Twice after a Ctrl-C: the trainer puts back in the end what it found when it began.
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._before = {}
 
 
 class WholeFileCheckpointIO(TorchCheckpointIO):

@@ -125,8 +125,10 @@ def test_interrupted_it_goes_on_where_it_was(
         return begin(path, *arguments)
 
     monkeypatch.setattr(runs, 'begin_run', begin_and_interrupt)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert main(['--ablation', *words]) == 0
     monkeypatch.undo()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     said = capsys.readouterr().out
     assert f'adabins train --ablation --resume --output {output}' in said.replace('\n', '')
     rows = json.loads((output / 'ablation.json').read_text())
