@@ -152,6 +152,7 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
     """Publish a frame in each way in turns; return milliseconds and ratios."""
     from adabins_ros.geometry.camera import PinholeCamera
     from adabins_ros.inference.estimate import DepthEstimate
+    from adabins_ros.messages.buffers import ReusedArrays
     from adabins_ros.messages.images import decode_rgb
     from adabins_ros.ros.frame_arrays import HostArrays, ProductLimits
     from adabins_ros.ros.parameters import DepthNodeSettings
@@ -172,6 +173,7 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
     }
     image, depth, std = frame(width, height)
     camera = PinholeCamera.from_horizontal_fov(width, height, 60)
+    memory = ReusedArrays()
     estimate = DepthEstimate(depth, std, np.zeros(0, np.float32), (height, width))
     usual = UsualWay()
     products = {'depth': 'image', 'std': 'std', 'color': 'color', 'points': 'points'}
@@ -190,7 +192,7 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
         def publish() -> None:
             rgb = decode_rgb(image)
             limits = ProductLimits(settings, MAX_DEPTH)
-            made = FrameProducts(image.header, HostArrays(rgb, camera, estimate, limits))
+            made = FrameProducts(image.header, HostArrays(rgb, camera, estimate, limits, memory))
             for topic, product in products.items():
                 publishers[topic].publish(getattr(made, product)())
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from adabins_ros.geometry.camera import PinholeCamera
 import cv2
@@ -43,54 +44,41 @@ def back_project(
         If the depth has another size than the camera, or the stride is below 1.
 
     """
-    planes = back_project_planes(depth, camera, stride)
-    points = np.empty((*planes.shape[1:], 3), np.float32) if out is None else out
-    wrong_form = points.shape != (*planes.shape[1:], 3) or points.dtype != np.float32
+    check_camera(depth, camera, stride)
+    z = np.ascontiguousarray(depth[::stride, ::stride])
+    points = np.empty((*z.shape, 3), np.float32) if out is None else out
+    wrong_form = points.shape != (*z.shape, 3) or points.dtype != np.float32
     if wrong_form or not points.flags.c_contiguous:
         raise ValueError(
-            f'out is {points.dtype} {points.shape}, needed C-contiguous float32 '
-            f'{(*planes.shape[1:], 3)}'
+            f'out is {points.dtype} {points.shape}, needed C-contiguous float32 {(*z.shape, 3)}'
         )
+    infinite = np.isinf(z)
+    if infinite.any():
+        z = np.where(infinite, np.float32(np.nan), z)
+    x_per_metre, y_per_metre = ray_slopes(camera, stride)
     # OpenCV interleaves in half the time of strided numpy products.
-    cv2.merge(list(planes), points)
+    cv2.merge([z * x_per_metre, z * y_per_metre, z], points)
     return points
 
 
-def back_project_planes(
-    depth: NDArray[np.float32], camera: PinholeCamera, stride: int = 1
-) -> NDArray[np.float32]:
+def check_camera(depth: Any, camera: PinholeCamera, stride: int) -> None:
     """
-    Do what `back_project` does, with the coordinates apart.
-
-    Returns
-    -------
-    (3, ceil(H / stride), ceil(W / stride)) float32
-        x, y and z, m.
+    Refuse a depth image, of numpy or torch, that its camera did not take, and a wrong stride.
 
     Raises
     ------
     ValueError
-        As `back_project`.
+        If the depth has another size than the camera, or the stride is below 1.
 
     """
-    if depth.shape != (camera.height, camera.width):
+    shape = tuple(depth.shape)
+    if shape != (camera.height, camera.width):
         raise ValueError(
-            f'depth of shape {depth.shape}, but its camera has {camera.width}x{camera.height} '
+            f'depth of shape {shape}, but its camera has {camera.width}x{camera.height} '
             'px; scale the camera first'
         )
     if stride < 1:
         raise ValueError(f'stride = {stride}: it must be at least 1')
-    x_per_metre, y_per_metre = ray_slopes(camera, stride)
-    taken = depth[::stride, ::stride]
-    planes = np.empty((3, *taken.shape), np.float32)
-    x, y, z = planes
-    np.copyto(z, taken)
-    infinite = np.isinf(z)
-    if infinite.any():
-        np.copyto(z, np.float32(np.nan), where=infinite)
-    np.multiply(z, x_per_metre, out=x)
-    np.multiply(z, y_per_metre, out=y)
-    return planes
 
 
 @lru_cache(maxsize=16)

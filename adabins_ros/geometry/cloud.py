@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from adabins_ros.geometry.back_projection import check_camera, ray_slopes
+from adabins_ros.geometry.camera import PinholeCamera
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,68 +17,73 @@ FIELD_NAMES = ('x', 'y', 'z', 'rgb', 'std')
 CLOUD_DTYPE = np.dtype([(name, '<f4') for name in FIELD_NAMES])
 
 # Few rows at a time, so that what lies between input and output stays in the cache.
-ROWS_AT_A_TIME = 64
+ROWS_AT_A_TIME = 32
 
-_QUIET_NAN_BITS = np.int32(0x7FC00000)
 _RGB_BITS = np.int32(0x00FFFFFF)
 
 
 def pack_cloud(
-    points: NDArray[np.float32],
+    depth: NDArray[np.float32],
     rgb: NDArray[np.uint8],
     std: NDArray[np.float32],
     valid: NDArray[np.bool_],
+    camera: PinholeCamera,
+    stride: int = 1,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """
-    Interleave the fields of an organised cloud.
+    Back-project a depth image and interleave the fields of its points.
 
     Parameters
     ----------
-    points : (3, H, W) float32
-        x, y and z, m; see `back_project_planes`.
+    depth, std : (H, W) float32
+        Distance along the optical axis and its standard deviation, m; NaN unknown.
     rgb : (H, W, 3) uint8
-        Colour of each point.
-    std : (H, W) float32
-        One standard deviation of the depth, m; NaN unknown.
-    valid : (H, W) bool
-        Points that are not valid get NaN as x, y and z; they keep colour and std.
-    out : (H, W) CLOUD_DTYPE, optional
+        Colour of each pixel.
+    valid : (ceil(H / stride), ceil(W / stride)) bool
+        Points that are not valid get NaN as x, y and z, as those of a depth that is not finite;
+        they keep colour and std.
+    camera : PinholeCamera
+        Of the depth image at its size, without distortion.
+    stride : int
+        Take the pixels 0, stride, 2 stride, .. of rows and columns, each on its own ray.
+    out : (ceil(H / stride), ceil(W / stride)) CLOUD_DTYPE, optional
         C-contiguous array to write into, so that a stream of frames needs no new memory.
 
     Returns
     -------
-    (H, W) CLOUD_DTYPE
-        x, y, z, rgb (0x00RRGGBB as the bits of a float32, as PCL and rviz2 read it) and std.
+    (ceil(H / stride), ceil(W / stride)) CLOUD_DTYPE
+        x right, y down, z forward (REP 103 optical frame), m; rgb (0x00RRGGBB as the bits of a
+        float32, as PCL and rviz2 read it) and std.
 
     Raises
     ------
     ValueError
-        If the arrays do not have the same height and width, or a wrong dtype.
+        If an array has not the size that belongs to the camera, or a wrong dtype.
 
     """
-    shape = points.shape[1:]
-    cloud = np.empty(shape, CLOUD_DTYPE) if out is None else out
-    _require('points', points, (3, *shape), np.dtype(np.float32))
-    _require('rgb', rgb, (*shape, 3), np.dtype(np.uint8))
-    _require('std', std, shape, np.dtype(np.float32))
-    _require('valid', valid, shape, np.dtype(np.bool_))
-    _require('out', cloud, shape, CLOUD_DTYPE)
+    check_camera(depth, camera, stride)
+    _require('depth', depth, depth.shape, np.dtype(np.float32))
+    _require('rgb', rgb, (*depth.shape, 3), np.dtype(np.uint8))
+    _require('std', std, depth.shape, np.dtype(np.float32))
+    depths, stds, colors = depth[::stride, ::stride], std[::stride, ::stride], rgb[::stride]
+    cloud = np.empty(depths.shape, CLOUD_DTYPE) if out is None else out
+    _require('valid', valid, depths.shape, np.dtype(np.bool_))
+    _require('out', cloud, depths.shape, CLOUD_DTYPE)
     if not cloud.flags.c_contiguous:
         raise ValueError(f'out with strides {cloud.strides} is not C-contiguous')
-    bits = cloud.view('<i4').reshape(*shape, len(FIELD_NAMES))
-    coordinates = points.view('<i4')
-    for first in range(0, shape[0], ROWS_AT_A_TIME):
+    bits = cloud.view('<i4').reshape(*cloud.shape, len(FIELD_NAMES))
+    x_per_metre, y_per_metre = ray_slopes(camera, stride)
+    for first in range(0, len(cloud), ROWS_AT_A_TIME):
         rows = slice(first, first + ROWS_AT_A_TIME)
-        # Or-ing these bits into any float32 makes it a NaN, without a branch a point.
-        nan_bits = np.multiply(~valid[rows], _QUIET_NAN_BITS, dtype=np.int32)
-        xyz = np.bitwise_or(coordinates[:, rows], nan_bits)
-        # Whole pixels are gathered in half the time that three bytes of each take.
-        pixels = np.ascontiguousarray(rgb[rows].view('V3')).view(np.uint8)
-        color = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGRA).view('<i4')[..., 0]
-        color &= _RGB_BITS
+        z = np.where(valid[rows] & np.isfinite(depths[rows]), depths[rows], np.float32(np.nan))
+        # Columns are left out last: numbers are gathered in half the time of bytes in threes.
+        pixels = cv2.cvtColor(colors[rows], cv2.COLOR_RGB2BGRA).view('<i4')
+        color = pixels[:, ::stride, 0] & _RGB_BITS
+        metres = [z * x_per_metre, z * y_per_metre[rows], z, np.ascontiguousarray(stds[rows])]
         # As integers, for no arithmetic may touch the bits.
-        cv2.merge([*xyz, color, np.ascontiguousarray(std[rows]).view('<i4')], bits[rows])
+        x, y, z, deviation = (plane.view('<i4') for plane in metres)
+        cv2.merge([x, y, z, color, deviation], bits[rows])
     return cloud
 
 

@@ -30,7 +30,12 @@ DEPTH_COLORS = _color_table(np.arange(256)[::-1], cv2.COLORMAP_TURBO)
 STD_COLORS = _color_table(np.arange(256), cv2.COLORMAP_VIRIDIS)
 
 
-def depth_colors(depth: NDArray[Any], min_depth: float, max_depth: float) -> NDArray[np.uint8]:
+def depth_colors(
+    depth: NDArray[Any],
+    min_depth: float,
+    max_depth: float,
+    out: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
     """
     Colour a depth image: near is warm, far is cold, unknown is dark grey.
 
@@ -41,6 +46,8 @@ def depth_colors(depth: NDArray[Any], min_depth: float, max_depth: float) -> NDA
         (REP 117), NaN unknown.
     min_depth, max_depth : float
         The ends of the colour scale, m, which is linear in between.
+    out : (H, W, 3) uint8, optional
+        C-contiguous array to write into, so that a stream of frames needs no new memory.
 
     Returns
     -------
@@ -53,7 +60,7 @@ def depth_colors(depth: NDArray[Any], min_depth: float, max_depth: float) -> NDA
         If max_depth is not above min_depth.
 
     """
-    return _colored(depth, min_depth, max_depth, DEPTH_COLORS)
+    return _colored(depth, min_depth, max_depth, DEPTH_COLORS, out)
 
 
 def std_colors(std: NDArray[Any], max_std: float) -> NDArray[np.uint8]:
@@ -99,7 +106,11 @@ def entries_per_metre(lowest: float, highest: float) -> float:
 
 
 def _colored(
-    values: NDArray[Any], lowest: float, highest: float, table: NDArray[np.uint8]
+    values: NDArray[Any],
+    lowest: float,
+    highest: float,
+    table: NDArray[np.uint8],
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Look the values up in the table, linearly between the lowest and the highest."""
     per_metre = entries_per_metre(lowest, highest)
@@ -108,4 +119,4 @@ def _colored(
     entries += np.float32(FIRST_ENTRY + 0.5)
     np.clip(entries, FIRST_ENTRY, LAST_ENTRY, out=entries)
     np.copyto(entries, UNKNOWN_ENTRY, where=np.isnan(entries))
-    return np.asarray(cv2.applyColorMap(entries.astype(np.uint8), table), np.uint8)
+    return np.asarray(cv2.applyColorMap(entries.astype(np.uint8), table, out), np.uint8)

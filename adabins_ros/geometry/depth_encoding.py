@@ -10,7 +10,12 @@ FARTHEST_MM = 65535
 """The largest depth that the encoding 16UC1 can say, millimetres."""
 
 
-def mark_range(depth: NDArray[np.float32], nearest: float, farthest: float) -> NDArray[np.float32]:
+def mark_range(
+    depth: NDArray[np.float32],
+    nearest: float,
+    farthest: float,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
     """
     Mark what lies out of range as REP 117 says: -Inf too near, +Inf too far, NaN unknown.
 
@@ -20,13 +25,20 @@ def mark_range(depth: NDArray[np.float32], nearest: float, farthest: float) -> N
         Metres.
     nearest, farthest : float
         Depth that still counts as in range, metres.
+    out : (H, W) float32, optional
+        Array to write into.
+
+    Returns
+    -------
+    (H, W) float32
 
     """
-    marked = depth
+    marked = np.empty_like(depth) if out is None else out
+    np.copyto(marked, depth)
     if farthest < np.inf:
-        marked = np.where(marked > farthest, np.float32(np.inf), marked)
+        np.copyto(marked, np.float32(np.inf), where=depth > farthest)
     if nearest > 0:
-        marked = np.where(marked < nearest, np.float32(-np.inf), marked)
+        np.copyto(marked, np.float32(-np.inf), where=depth < nearest)
     return marked
 
 

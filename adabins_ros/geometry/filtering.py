@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 # A network's edges are as wide as its output's pixels, whatever the camera's size. So edges are
-# looked for at no more than WORKING_SIZE px, in neighbourhoods that grow with the image: 3x3 px
-# up to 320 px, and a ramp counts as an edge up to a thirtieth of the image's longer side.
-WORKING_SIZE = 640
+# looked for at no less than WORKING_SIZE px (the halves of a preset's input) and less than twice
+# that, in neighbourhoods that grow with the image: 3x3 px up to 320 px, and a ramp counts as an
+# edge up to a thirtieth of the image's longer side.
+WORKING_SIZE = 320
 SIZE_PER_RADIUS = 320
 SIZE_PER_RAMP_RADIUS = 64
 SMALLEST_RAMP_RADIUS = 3
@@ -30,6 +31,7 @@ def valid_points(
     max_depth: float,
     max_std_ratio: float | None = None,
     edge_ratio: float | None = None,
+    stride: int = 1,
 ) -> NDArray[np.bool_]:
     """
     Tell which depths can be trusted as points.
@@ -48,10 +50,13 @@ def valid_points(
         Largest relative step of depth to the neighbours on both sides, beyond what the slant of
         the surface explains; see `flying_pixels`. 0.05 removes nine in ten of the
         pixels that a smooth edge leaves behind. 0, infinity and None switch the gate off.
+    stride : int
+        Tell it of the pixels 0, stride, 2 stride, .. of rows and columns. Their neighbours for the
+        edges are those of the whole image.
 
     Returns
     -------
-    (H, W) bool
+    (ceil(H / stride), ceil(W / stride)) bool
 
     Raises
     ------
@@ -59,16 +64,17 @@ def valid_points(
         If std has another shape than depth.
 
     """
-    valid = depth >= np.float32(min_depth)
-    valid &= depth <= np.float32(min(max_depth, np.finfo(np.float32).max))
+    taken = depth[::stride, ::stride]
+    valid = taken >= np.float32(min_depth)
+    valid &= taken <= np.float32(min(max_depth, np.finfo(np.float32).max))
     if min_depth <= 0:
-        valid &= depth > 0
+        valid &= taken > 0
     if std is not None and is_on(max_std_ratio):
         if std.shape != depth.shape:
             raise ValueError(f'std of shape {std.shape} for depth of shape {depth.shape}')
-        valid &= ~(std > depth * np.float32(max_std_ratio))
+        valid &= ~(std[::stride, ::stride] > taken * np.float32(max_std_ratio))
     if is_on(edge_ratio):
-        valid &= ~flying_pixels(depth, float(edge_ratio or 0))
+        valid &= ~flying_pixels(depth, float(edge_ratio or 0))[::stride, ::stride]
     return valid
 
 
@@ -96,7 +102,7 @@ def flying_pixels(depth: NDArray[np.float32], edge_ratio: float) -> NDArray[np.b
 
     """
     height, width = depth.shape
-    reduction = max(1, round(max(height, width) / WORKING_SIZE))
+    reduction = working_reduction(depth.shape)
     if reduction > 1:
         flying = flying_pixels(np.ascontiguousarray(depth[::reduction, ::reduction]), edge_ratio)
         enlarged = cv2.resize(
@@ -128,6 +134,11 @@ def flying_pixels(depth: NDArray[np.float32], edge_ratio: float) -> NDArray[np.b
         ridge = np.subtract(step, surface, out=step)
         ridge *= depth
         return ridge > edge_ratio
+
+
+def working_reduction(shape: tuple[int, ...]) -> int:
+    """Return of how many rows and columns one is looked at for edges, a power of two."""
+    return 1 << max(0, (max(shape) // WORKING_SIZE).bit_length() - 1)
 
 
 def _work_arrays(shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import Mapping
+import math
 from typing import Any
 
 import numpy as np
@@ -69,17 +70,60 @@ def ros_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return fields so that rclpy's messages take them at once.
 
-    A flat numpy array becomes an `array.array` (one memcpy), float64 a list, which the fixed
-    arrays of CameraInfo want. rclpy walks through a numpy array value by value: 80 ms for a
-    640x480 colour image where this takes 1 ms. rosbags' messages take the numpy arrays as they
-    are.
+    A flat numpy array becomes an `array.array` (one memcpy, and none if it is one of
+    `ReusedArrays`), float64 a list, which the fixed arrays of CameraInfo want. rclpy walks through
+    a numpy array value by value: 80 ms for a 640x480 colour image where this takes 1 ms. rosbags'
+    messages take the numpy arrays as they are.
     """
     converted = dict(fields)
     for name, value in fields.items():
         if isinstance(value, np.ndarray) and value.dtype == np.float64:
             converted[name] = value.tolist()
         elif isinstance(value, np.ndarray):
-            typed = array.array(_ARRAY_TYPECODES[value.dtype.str[1:]])
-            typed.frombytes(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
-            converted[name] = typed
+            converted[name] = _reused(value)
+            if converted[name] is None:
+                typed = array.array(_ARRAY_TYPECODES[value.dtype.str[1:]])
+                typed.frombytes(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+                converted[name] = typed
     return converted
+
+
+class ReusedArrays:
+    """
+    Arrays for one frame after another, in memory that rclpy's messages take as it is.
+
+    A message that `ros_fields` made of such an array changes with it: publish it before the next
+    frame.
+    """
+
+    def __init__(self) -> None:
+        self._memory: dict[str, array.array[int]] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """
+        Return the array of this name, which holds what it held before.
+
+        Parameters
+        ----------
+        name : str
+            A name has one array at a time.
+        shape, dtype
+            Another number of bytes than before gives new memory.
+
+        """
+        size = math.prod(shape) * dtype.itemsize
+        memory = self._memory.get(name)
+        if memory is None or len(memory) != size:
+            memory = self._memory[name] = array.array('B', bytes(size))
+        return np.frombuffer(memory, dtype).reshape(shape)
+
+
+def _reused(value: NDArray[Any]) -> array.array[int] | None:
+    """Return the memory of a flat uint8 array that is one of `ReusedArrays` as a whole."""
+    owner: Any = value
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if not isinstance(owner, memoryview) or not isinstance(owner.obj, array.array):
+        return None
+    whole = value.flags.c_contiguous and value.nbytes == owner.nbytes
+    return owner.obj if whole and value.dtype == np.uint8 and owner.format == 'B' else None

@@ -112,10 +112,9 @@ class DeviceArrays:
 
     def _made_points(self) -> torch.Tensor:
         assert self._camera is not None
-        stride, step = self._limits.settings.point_stride, self._limits.gate_step
+        stride = self._limits.settings.point_stride
         depth, std, rgb = self._estimate.depth, self._estimate.std, self._estimate.image
         if rgb is None:
             rgb = torch.tensor(self._rgb, device=depth.device)
-        valid = valid_points(depth[::step, ::step], std[::step, ::step], **self._limits.gates)
-        valid = valid[:: stride // step, :: stride // step]
+        valid = valid_points(depth, std, stride=stride, **self._limits.gates)
         return packed_cloud(depth, rgb, std, valid, self._camera, stride)

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, TYPE_CHECKING
 
-from adabins_ros.geometry.back_projection import back_project_planes
 from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.geometry.cloud import pack_cloud
+from adabins_ros.geometry.cloud import CLOUD_DTYPE, pack_cloud
 from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.geometry.depth_encoding import mark_range, millimetres
 from adabins_ros.geometry.filtering import valid_points
+from adabins_ros.messages.buffers import ReusedArrays
 from adabins_ros.ros.parameters import DepthNodeSettings
 import numpy as np
 from numpy.typing import NDArray
@@ -82,16 +82,6 @@ class ProductLimits:
         return settings.color_max_depth or settings.max_depth or self.model_farthest
 
     @property
-    def gate_step(self) -> int:
-        """
-        Return at which rows and columns points are gated.
-
-        The network's output has at most half the camera's rows and columns: gating every second
-        one loses nothing, and is four times faster.
-        """
-        return 2 if self.settings.point_stride % 2 == 0 else 1
-
-    @property
     def gates(self) -> dict[str, Any]:
         """Return the arguments of `valid_points`."""
         return {
@@ -117,6 +107,8 @@ class HostArrays:
         Of `rgb`.
     limits : ProductLimits
         From the node's parameters.
+    memory : ReusedArrays
+        Where the arrays are made; kept from frame to frame.
 
     """
 
@@ -124,10 +116,13 @@ class HostArrays:
     camera: PinholeCamera | None
     estimate: DepthEstimate
     limits: ProductLimits
+    memory: ReusedArrays = field(default_factory=ReusedArrays)
 
     @cached_property
     def _marked(self) -> NDArray[np.float32]:
-        return mark_range(self.estimate.depth, self.limits.nearest, self.limits.farthest)
+        depth = self.estimate.depth
+        out = self.memory.array('image', depth.shape, depth.dtype)
+        return mark_range(depth, self.limits.nearest, self.limits.farthest, out)
 
     def image(self) -> NDArray[np.float32]:
         """Return depth (H, W), metres, marked as REP 117 says."""
@@ -143,7 +138,8 @@ class HostArrays:
 
     def color(self) -> NDArray[np.uint8]:
         """Return depth as RGB colours (H, W, 3)."""
-        return depth_colors(self._marked, 0.0, self.limits.farthest_color)
+        out = self.memory.array('color', self.rgb.shape, self.rgb.dtype)
+        return depth_colors(self._marked, 0.0, self.limits.farthest_color, out)
 
     def bin_centers(self) -> NDArray[np.float32]:
         """Return the centres of this frame's depth bins (N,), metres."""
@@ -152,16 +148,9 @@ class HostArrays:
     def points(self) -> tuple[NDArray[Any], bool]:
         """Return the organised cloud and whether all points are valid; needs the camera."""
         assert self.camera is not None
-        stride, step = self.limits.settings.point_stride, self.limits.gate_step
+        stride = self.limits.settings.point_stride
         depth, std = self.estimate.depth, self.estimate.std
-        valid = valid_points(
-            np.ascontiguousarray(depth[::step, ::step]), std[::step, ::step], **self.limits.gates
-        )
-        valid = valid[:: stride // step, :: stride // step]
-        cloud = pack_cloud(
-            back_project_planes(depth, self.camera, stride),
-            self.rgb[::stride, ::stride],
-            std[::stride, ::stride],
-            valid,
-        )
+        valid = valid_points(depth, std, stride=stride, **self.limits.gates)
+        out = self.memory.array('points', valid.shape, CLOUD_DTYPE)
+        cloud = pack_cloud(depth, self.rgb, std, valid, self.camera, stride, out)
         return cloud, bool(valid.all())

@@ -9,6 +9,7 @@ from typing import Any, cast, TYPE_CHECKING
 
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.rectification import Rectifier
+from adabins_ros.messages.buffers import ReusedArrays
 from adabins_ros.messages.compressed import decode_compressed_rgb
 from adabins_ros.messages.images import decode_rgb
 from adabins_ros.ros.camera_source import CameraSource
@@ -99,6 +100,7 @@ class DepthPipeline:
         self._statistics = statistics
         self._warn = warn
         self._on_device = on_device
+        self._memory = ReusedArrays()
         self._downloads: StagedDownloads | None = None
         self._rectifier: tuple[PinholeCamera, Rectifier] | None = None
         self.focal_scale = 1.0
@@ -178,7 +180,7 @@ class DepthPipeline:
         if not self._on_device:
             on_host = cast('DepthEstimate', estimate)
             self._note(on_host, on_host.seconds)
-            return HostArrays(frame.rgb, frame.camera, on_host, limits)
+            return HostArrays(frame.rgb, frame.camera, on_host, limits, self._memory)
         # Not at the top: torch takes seconds to import, and the CPU's way does without it.
         from adabins_ros.inference.transfers import StagedDownloads
         from adabins_ros.ros.device_arrays import DeviceArrays

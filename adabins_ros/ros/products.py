@@ -74,21 +74,27 @@ class FrameProducts:
             PointField(name=name, offset=offset, datatype=datatype, count=count)
             for name, offset, datatype, count in fields['fields']
         ]
-        return _filled(PointCloud2(), self.header, fields)
+        return _filled(PointCloud2, self.header, fields)
 
 
 def camera_info_message(camera: PinholeCamera, header: Header) -> CameraInfo:
     """Return intrinsics as sensor_msgs/CameraInfo."""
-    return _filled(CameraInfo(), header, camera_info_fields(camera))
+    return _filled(CameraInfo, header, camera_info_fields(camera))
 
 
 def _image(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
     """Return an array as sensor_msgs/Image."""
-    return _filled(Image(), header, image_fields(pixels, encoding))
+    return _filled(Image, header, image_fields(pixels, encoding))
 
 
-def _filled(message: Message, header: Header, fields: dict[str, Any]) -> Message:
-    """Set a message's fields; one by one, as rclpy's constructors copy the data once more."""
+def _filled(kind: type[Message], header: Header, fields: dict[str, Any]) -> Message:
+    """Make a message without a copy of its data, which rclpy's constructors would make."""
+    try:
+        # From Jazzy on only messages that check their fields keep an array.array as it is.
+        message = kind(check_fields=True)
+    except AssertionError:
+        # Humble's check always, and know no such argument.
+        message = kind()
     message.header = header
     for name, value in ros_fields(fields).items():
         setattr(message, name, value)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from adabins_ros.evaluation.contact_sheet import contact_sheet, SheetRow
 from adabins_ros.evaluation.pictures import prediction_picture
-from adabins_ros.geometry.back_projection import back_project_planes
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.cloud import pack_cloud
 from adabins_ros.geometry.colors import UNKNOWN_COLOR
@@ -34,7 +33,6 @@ def make_row(width: int = 160, height: int = 120) -> SheetRow:
     depth = np.tile(down, (1, width))
     std = np.tile(np.linspace(0.05, 0.5, width, dtype=np.float32), (height, 1))
     rgb = np.full((height, width, 3), RED, np.uint8)
-    points = back_project_planes(depth, camera)
     return SheetRow(
         title='frame 7',
         rgb=rgb,
@@ -42,7 +40,7 @@ def make_row(width: int = 160, height: int = 120) -> SheetRow:
         std=std,
         bin_centers=np.linspace(0.5, 5, 64, dtype=np.float32),
         truth=depth + 0.2,
-        cloud=pack_cloud(points, rgb, std, np.ones(depth.shape, bool)),
+        cloud=pack_cloud(depth, rgb, std, np.ones(depth.shape, bool), camera),
     )
 
 

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
+from adabins_ros.geometry.back_projection import back_project
+from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.cloud import CLOUD_DTYPE, pack_cloud
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,15 +16,20 @@ import numpy as np
 import pytest
 
 
-def make_fields(height: int, width: int) -> dict[str, np.ndarray]:
-    """Return random points, colours, uncertainties and validity."""
+def make_fields(height: int, width: int) -> dict[str, Any]:
+    """Return random depths, colours, uncertainties and validity, and the camera."""
     random = np.random.default_rng(height * width)
     return {
-        'points': random.uniform(-5, 5, (3, height, width)).astype(np.float32),
+        'depth': random.uniform(0.1, 5, (height, width)).astype(np.float32),
         'rgb': random.integers(0, 256, (height, width, 3), np.uint8),
         'std': random.uniform(0, 1, (height, width)).astype(np.float32),
         'valid': random.uniform(size=(height, width)) < 0.7,
+        'camera': camera_of(height, width),
     }
+
+
+def camera_of(height: int, width: int) -> PinholeCamera:
+    return PinholeCamera(width, height, 40.0, 42.0, width / 2, height / 3)
 
 
 def test_a_point_is_twenty_bytes_of_five_floats():
@@ -32,52 +40,62 @@ def test_a_point_is_twenty_bytes_of_five_floats():
 
 def test_the_bytes_of_one_point():
     cloud = pack_cloud(
-        np.array([[[1.5]], [[-2]], [[3]]], np.float32),
+        np.array([[3]], np.float32),
         np.array([[[0x12, 0x34, 0x56]]], np.uint8),
         np.array([[0.25]], np.float32),
         np.array([[True]]),
+        PinholeCamera(1, 1, 2.0, 3.0, -1.0, 2.0),
     )
     assert cloud.tobytes() == struct.pack('<fffIf', 1.5, -2, 3, 0x123456, 0.25)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (3, 5), (64, 8), (65, 7), (130, 40)])
-def test_every_field_arrives_at_every_point(size):
+@pytest.mark.parametrize('stride', [1, 2, 5])
+def test_every_field_arrives_at_every_point(size, stride):
     fields = make_fields(*size)
-    cloud = pack_cloud(**fields)
-    valid = fields['valid']
-    assert cloud.shape == size
+    fields['valid'] = valid = fields['valid'][::stride, ::stride]
+    cloud = pack_cloud(**fields, stride=stride)
+    points = back_project(fields['depth'], fields['camera'], stride)
+    assert cloud.shape == points.shape[:2]
     assert cloud.dtype == CLOUD_DTYPE
     for axis, name in enumerate('xyz'):
-        np.testing.assert_array_equal(cloud[name][valid], fields['points'][axis][valid])
+        np.testing.assert_array_equal(cloud[name][valid], points[..., axis][valid])
         assert np.isnan(cloud[name][~valid]).all()
-    np.testing.assert_array_equal(cloud['std'], fields['std'])
-    red, green, blue = np.moveaxis(fields['rgb'].astype(np.uint32), -1, 0)
+    np.testing.assert_array_equal(cloud['std'], fields['std'][::stride, ::stride])
+    wide = fields['rgb'][::stride, ::stride].astype(np.uint32)
+    red, green, blue = np.moveaxis(wide, -1, 0)
     np.testing.assert_array_equal(
         np.ascontiguousarray(cloud['rgb']).view(np.uint32), red << 16 | green << 8 | blue
     )
 
 
-@given(arrays(np.float32, (3, 4, 3), elements=st.floats(width=32)))
-def test_no_number_survives_where_a_point_is_not_valid(points):
-    fields = make_fields(4, 3) | {'points': points, 'valid': np.zeros((4, 3), bool)}
+@given(arrays(np.float32, (4, 3), elements=st.floats(width=32)))
+def test_no_number_survives_where_a_point_is_not_valid(depth):
+    fields = make_fields(4, 3) | {'depth': depth, 'valid': np.zeros((4, 3), bool)}
     cloud = pack_cloud(**fields)
     assert all(np.isnan(cloud[name]).all() for name in 'xyz')
 
 
-@given(arrays(np.float32, (3, 4, 3), elements=st.floats(width=32)))
-def test_valid_points_keep_their_bits(points):
-    cloud = pack_cloud(**make_fields(4, 3) | {'points': points, 'valid': np.ones((4, 3), bool)})
-    for axis, name in enumerate('xyz'):
-        assert cloud[name].tobytes() == points[axis].tobytes()
+@given(arrays(np.float32, (4, 3), elements=st.floats(width=32)))
+def test_what_is_not_finite_is_no_point_whatever_the_gates_say(depth):
+    cloud = pack_cloud(**make_fields(4, 3) | {'depth': depth, 'valid': np.ones((4, 3), bool)})
+    finite = np.isfinite(depth)
+    assert cloud['z'][finite].tobytes() == depth[finite].tobytes()
+    assert all(np.isnan(cloud[name][~finite]).all() for name in 'xyz')
+
+
+@given(arrays(np.float32, (4, 3), elements=st.floats(width=32)))
+def test_uncertainties_keep_their_bits(std):
+    assert pack_cloud(**make_fields(4, 3) | {'std': std})['std'].tobytes() == std.tobytes()
 
 
 def test_strided_and_read_only_inputs_are_packed_too():
     fields = make_fields(120, 90)
-    for array in fields.values():
-        array.flags.writeable = False
-    points = {'points': fields['points'][:, ::3, ::2]}
-    thinned = {name: array[::3, ::2] for name, array in fields.items()} | points
-    copied = {name: array.copy() for name, array in thinned.items()}
+    names = ('depth', 'rgb', 'std', 'valid')
+    for name in names:
+        fields[name].flags.writeable = False
+    thinned = {name: fields[name][::3, ::2] for name in names} | {'camera': camera_of(40, 45)}
+    copied = {name: thinned[name].copy() for name in names} | {'camera': camera_of(40, 45)}
     assert pack_cloud(**thinned).tobytes() == pack_cloud(**copied).tobytes()
 
 
@@ -91,7 +109,8 @@ def test_memory_of_an_earlier_frame_is_used_again():
 @pytest.mark.parametrize(
     ('name', 'array'),
     [
-        ('points', np.zeros((2, 4, 3), np.float32)),
+        ('depth', np.zeros((4, 3), np.float64)),
+        ('depth', np.zeros((3, 4), np.float32)),
         ('rgb', np.zeros((8, 6, 3), np.uint8)),
         ('rgb', np.zeros((4, 3, 3), np.float32)),
         ('std', np.zeros((3, 4), np.float32)),
@@ -100,7 +119,7 @@ def test_memory_of_an_earlier_frame_is_used_again():
     ],
 )
 def test_a_field_of_the_wrong_form_is_named(name, array):
-    with pytest.raises(ValueError, match=f'{name} is '):
+    with pytest.raises(ValueError, match=f'{name} (is|of shape) '):
         pack_cloud(**make_fields(4, 3) | {name: array})
 
 

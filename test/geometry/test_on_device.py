@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from adabins_ros.geometry import colors, depth_encoding, filtering
-from adabins_ros.geometry.back_projection import back_project_planes
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.cloud import pack_cloud
 import cv2
@@ -58,12 +57,15 @@ def test_the_same_pixels_fly(size: tuple[int, int], odd: bool) -> None:
         {'min_depth': 0.7, 'max_depth': np.inf, 'max_std_ratio': 0.1, 'edge_ratio': 0.05},
     ],
 )
-def test_the_same_points_pass_the_gates(gates: dict) -> None:
-    depth, std = scene(121, 161)
-    expected = filtering.valid_points(depth, std, **gates)
-    actual = on_device_filtering.valid_points(*tensors(depth, std), **gates)
+@pytest.mark.parametrize(('size', 'stride'), [((121, 161), 1), ((121, 161), 3), ((481, 643), 2)])
+def test_the_same_points_pass_the_gates(gates: dict, size: tuple[int, int], stride: int) -> None:
+    depth, std = scene(*size)
+    expected = filtering.valid_points(depth, std, stride=stride, **gates)
+    actual = on_device_filtering.valid_points(*tensors(depth, std), stride=stride, **gates)
     np.testing.assert_array_equal(actual.numpy(), expected)
     assert 0 < expected.sum() < expected.size
+    every = filtering.valid_points(depth, std, **gates)
+    np.testing.assert_array_equal(expected, every[::stride, ::stride])
 
 
 @pytest.mark.parametrize('stride', [1, 2, 3, 5])
@@ -71,13 +73,10 @@ def test_a_cloud_has_the_same_bytes(stride: int) -> None:
     camera = PinholeCamera(161, 121, 130.1, -131.7, 80.5, 58.0)
     depth, std = scene(121, 161)
     rgb = np.random.default_rng(0).integers(0, 256, (121, 161, 3), np.uint8)
-    valid = filtering.valid_points(depth, std, min_depth=0.5, max_depth=6)[::stride, ::stride]
+    valid = filtering.valid_points(depth, std, min_depth=0.5, max_depth=6, stride=stride)
     for passed in (valid, np.ones_like(valid)):
-        points = back_project_planes(depth, camera, stride)
-        expected = pack_cloud(points, rgb[::stride, ::stride], std[::stride, ::stride], passed)
-        packed = on_device_cloud.packed_cloud(
-            *tensors(depth, rgb, std, np.ascontiguousarray(passed)), camera, stride
-        )
+        expected = pack_cloud(depth, rgb, std, passed, camera, stride)
+        packed = on_device_cloud.packed_cloud(*tensors(depth, rgb, std, passed), camera, stride)
         assert packed.is_contiguous()
         cloud, is_dense = on_device_cloud.read_packed_cloud(packed.numpy(), *valid.shape)
         assert is_dense == passed.all()

@@ -19,6 +19,7 @@ from adabins_ros.messages import (
     stamp_from_ns,
     stamp_ns,
 )
+from adabins_ros.messages.buffers import ReusedArrays
 import numpy as np
 import pytest
 
@@ -253,6 +254,31 @@ def test_rclpy_takes_the_converted_fields() -> None:
     message = sensor_msgs.Image(**fields)
     assert message.data == fields['data']
     np.testing.assert_array_equal(decode_rgb(message), image)
+
+
+def test_rclpy_takes_reused_memory_as_it_is() -> None:
+    sensor_msgs = pytest.importorskip('sensor_msgs.msg')
+    memory = ReusedArrays()
+    depth = memory.array('image', (2, 3), np.dtype(np.float32))
+    depth[:] = np.arange(6).reshape(2, 3)
+    fields = ros_fields(image_fields(depth, '32FC1'))
+    message = sensor_msgs.Image(check_fields=True)
+    message.data = fields['data']
+    assert np.frombuffer(message.data, np.float32).tolist() == [0, 1, 2, 3, 4, 5]
+    memory.array('image', (2, 3), np.dtype(np.float32))[1, 2] = 7
+    assert np.frombuffer(message.data, np.float32)[-1] == 7
+    assert memory.array('other', (2, 3), np.dtype(np.float32))[1, 2] == 0
+    assert memory.array('image', (2, 4), np.dtype(np.float32))[1, 3] == 0
+
+
+@pytest.mark.parametrize('part', [slice(1, None), slice(None, -1), slice(None, None, -1)])
+def test_a_part_of_reused_memory_is_copied(part: slice) -> None:
+    image = ReusedArrays().array('image', (4, 3), np.dtype(np.uint8))
+    image[:] = np.arange(12).reshape(4, 3)
+    data = ros_fields(image_fields(image[part], 'mono8'))['data']
+    assert data.tolist() == image[part].reshape(-1).tolist()
+    image[:] = 99
+    assert 99 not in data
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from adabins_ros.geometry.back_projection import ray_slopes
+from adabins_ros.geometry.back_projection import check_camera, ray_slopes
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.cloud import CLOUD_DTYPE, FIELD_NAMES
 import numpy as np
@@ -52,12 +52,8 @@ def packed_cloud(
         If the depth has another size than the camera, or another array than the depth.
 
     """
+    check_camera(depth, camera, stride)
     height, width = depth.shape
-    if (height, width) != (camera.height, camera.width):
-        raise ValueError(
-            f'depth of shape {(height, width)}, but its camera has {camera.width}x'
-            f'{camera.height} px; scale the camera first'
-        )
     z = depth[::stride, ::stride]
     for name, tensor, shape in (
         ('rgb', rgb, (height, width, 3)),

@@ -11,7 +11,7 @@ from adabins_ros.geometry.filtering import (
     SIZE_PER_RAMP_RADIUS,
     SMALLEST_RAMP_RADIUS,
     UNKNOWN_STEP,
-    WORKING_SIZE,
+    working_reduction,
 )
 import cv2
 import numpy as np
@@ -27,6 +27,7 @@ def valid_points(
     max_depth: float,
     max_std_ratio: float | None = None,
     edge_ratio: float | None = None,
+    stride: int = 1,
 ) -> torch.Tensor:
     """
     Tell which depths can be trusted as points.
@@ -35,12 +36,12 @@ def valid_points(
     ----------
     depth, std : (H, W) float32, and None for no std
         Depth and one standard deviation, m.
-    min_depth, max_depth, max_std_ratio, edge_ratio : float
+    min_depth, max_depth, max_std_ratio, edge_ratio, stride : float and int
         As in `geometry.filtering.valid_points`.
 
     Returns
     -------
-    (H, W) bool
+    (ceil(H / stride), ceil(W / stride)) bool
 
     Raises
     ------
@@ -48,17 +49,18 @@ def valid_points(
         If std has another shape than depth.
 
     """
-    valid = depth >= _single(min_depth)
-    valid &= depth <= _single(min(max_depth, float(np.finfo(np.float32).max)))
+    taken = depth[::stride, ::stride]
+    valid = taken >= _single(min_depth)
+    valid &= taken <= _single(min(max_depth, float(np.finfo(np.float32).max)))
     if min_depth <= 0:
-        valid &= depth > 0
+        valid &= taken > 0
     if std is not None and is_on(max_std_ratio):
         if std.shape != depth.shape:
             shapes = f'{tuple(std.shape)} for depth of shape {tuple(depth.shape)}'
             raise ValueError(f'std of shape {shapes}')
-        valid &= ~(std > depth * _single(max_std_ratio or 0))
+        valid &= ~(std[::stride, ::stride] > taken * _single(max_std_ratio or 0))
     if is_on(edge_ratio):
-        valid &= ~flying_pixels(depth, float(edge_ratio or 0))
+        valid &= ~flying_pixels(depth, float(edge_ratio or 0))[::stride, ::stride]
     return valid
 
 
@@ -79,7 +81,7 @@ def flying_pixels(depth: torch.Tensor, edge_ratio: float) -> torch.Tensor:
 
     """
     height, width = depth.shape
-    reduction = max(1, round(max(height, width) / WORKING_SIZE))
+    reduction = working_reduction(depth.shape)
     if reduction > 1:
         flying = flying_pixels(depth[::reduction, ::reduction], edge_ratio)
         rows = _nearest(flying.shape[0], height, depth.device)
