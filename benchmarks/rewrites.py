@@ -2,6 +2,8 @@
 """
 Time each exact rewrite of the deployed graph alone, and all of them, against the graph as written.
 
+And a few changed in the deployed graph, whose layout of memory is another.
+
 `python benchmarks/rewrites.py [--models adabins-lite adabins-nyu] [--rounds N]`
 
 What "authors' forward" is, and which weights there are, says authors_order.py. Ratios are taken
@@ -36,6 +38,10 @@ ALONE = {
     'Winograd from 128 channels': Rewrites(False, False, None, 128, False, None),
     'pointwise products in the kernels': Rewrites(False, False, None, None, True, None),
     'softmax in tiles of 4800 pixels': Rewrites(False, False, None, None, False, 4800),
+}
+CHANGED = {
+    'deployed without Winograd': Rewrites(winograd_from=None),
+    'deployed, products before up-sampling in all blocks': Rewrites(low_resolution_from=1),
 }
 # What a network of separable convolutions has none of.
 FULL_ONLY = ('head', 'products', 'Winograd')
@@ -98,6 +104,20 @@ def mirrored(network: AdaBins, rounds: int) -> dict[str, Any]:
     return row('mirrored image in a batch of two', two_passes, batch_of_two, rounds)
 
 
+def changed(network: AdaBins, rounds: int) -> list[dict[str, Any]]:
+    """Time the deployed graph with a rewrite changed against the deployed graph."""
+    image = smooth_image(*network.config.input_size)
+    image = image.contiguous(memory_format=torch.channels_last)
+    forms = [
+        deploy(network, rewrites).to(memory_format=torch.channels_last)
+        for rewrites in (Rewrites(), *CHANGED.values())
+    ]
+    return [
+        row(name, lambda: forms[0](image).depth, lambda form=form: form(image).depth, rounds)
+        for name, form in zip(CHANGED, forms[1:], strict=True)
+    ]
+
+
 @torch.inference_mode()
 def measure(name: str, rounds: int) -> list[dict[str, Any]]:
     """Give the rows of one model."""
@@ -114,6 +134,8 @@ def measure(name: str, rounds: int) -> list[dict[str, Any]]:
     )
     rows.append(mirrored(network, rounds))
     rows.append(compare(network, 'deployed: all that pay', deploy(network), rounds, True))
+    if not separable:
+        rows += changed(network, rounds)
     fast = deploy(network).to(memory_format=torch.channels_last)
     image = smooth_image(*network.config.input_size)
     given = image.contiguous(memory_format=torch.channels_last)

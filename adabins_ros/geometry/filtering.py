@@ -74,11 +74,13 @@ def valid_points(
             raise ValueError(f'std of shape {std.shape} for depth of shape {depth.shape}')
         valid &= ~(std[::stride, ::stride] > taken * np.float32(max_std_ratio))
     if is_on(edge_ratio):
-        valid &= ~flying_pixels(depth, float(edge_ratio or 0))[::stride, ::stride]
+        valid &= ~flying_pixels(depth, float(edge_ratio or 0), stride)
     return valid
 
 
-def flying_pixels(depth: NDArray[np.float32], edge_ratio: float) -> NDArray[np.bool_]:
+def flying_pixels(
+    depth: NDArray[np.float32], edge_ratio: float, stride: int = 1
+) -> NDArray[np.bool_]:
     """
     Find pixels that hang in the air between a near and a far surface.
 
@@ -95,22 +97,31 @@ def flying_pixels(depth: NDArray[np.float32], edge_ratio: float) -> NDArray[np.b
     edge_ratio : float
         Step of the inverse depth to the neighbours on both sides, relative to the pixel's own
         inverse depth and above the surface's, from which on a pixel is said to fly.
+    stride : int
+        Tell it of the pixels 0, stride, 2 stride, .. of rows and columns.
 
     Returns
     -------
-    (H, W) bool
+    (ceil(H / stride), ceil(W / stride)) bool
 
     """
-    height, width = depth.shape
     reduction = working_reduction(depth.shape)
-    if reduction > 1:
-        flying = flying_pixels(np.ascontiguousarray(depth[::reduction, ::reduction]), edge_ratio)
+    flying = _flying(np.ascontiguousarray(depth[::reduction, ::reduction]), edge_ratio)
+    if stride % reduction:
+        # Each looked-at pixel speaks for those up to the next one.
+        height, width = flying.shape
         enlarged = cv2.resize(
-            flying.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
+            flying.view(np.uint8),
+            (reduction * width, reduction * height),
+            interpolation=cv2.INTER_NEAREST,
         )
-        return enlarged.view(np.bool_)
+        height, width = depth.shape
+        return enlarged[:height:stride, :width:stride].view(np.bool_)
+    return flying[:: stride // reduction, :: stride // reduction]
 
-    size = max(height, width)
+
+def _flying(depth: NDArray[np.float32], edge_ratio: float) -> NDArray[np.bool_]:
+    size = max(depth.shape)
     neighbours = _square(max(1, round(size / SIZE_PER_RADIUS)))
     wider_than_edges = _square(max(SMALLEST_RAMP_RADIUS, round(size / SIZE_PER_RAMP_RADIUS)))
     inverse, nearest, farthest, masked = _work_arrays(depth.shape)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from adabins_ros.geometry.filtering import (
     is_on,
     SIZE_PER_RADIUS,
@@ -13,7 +11,6 @@ from adabins_ros.geometry.filtering import (
     UNKNOWN_STEP,
     working_reduction,
 )
-import cv2
 import numpy as np
 import torch
 from torch.nn import functional
@@ -60,11 +57,11 @@ def valid_points(
             raise ValueError(f'std of shape {shapes}')
         valid &= ~(std[::stride, ::stride] > taken * _single(max_std_ratio or 0))
     if is_on(edge_ratio):
-        valid &= ~flying_pixels(depth, float(edge_ratio or 0))[::stride, ::stride]
+        valid &= ~flying_pixels(depth, float(edge_ratio or 0), stride)
     return valid
 
 
-def flying_pixels(depth: torch.Tensor, edge_ratio: float) -> torch.Tensor:
+def flying_pixels(depth: torch.Tensor, edge_ratio: float, stride: int = 1) -> torch.Tensor:
     """
     Find pixels that hang in the air between a near and a far surface.
 
@@ -72,23 +69,25 @@ def flying_pixels(depth: torch.Tensor, edge_ratio: float) -> torch.Tensor:
     ----------
     depth : (H, W) float32
         Depth, m. Infinity is far away; NaN, zero and negative depths are unknown and no neighbour.
-    edge_ratio : float
+    edge_ratio, stride : float and int
         As in `geometry.filtering.flying_pixels`, which says how they are found.
 
     Returns
     -------
-    (H, W) bool
+    (ceil(H / stride), ceil(W / stride)) bool
 
     """
-    height, width = depth.shape
     reduction = working_reduction(depth.shape)
-    if reduction > 1:
-        flying = flying_pixels(depth[::reduction, ::reduction], edge_ratio)
-        rows = _nearest(flying.shape[0], height, depth.device)
-        columns = _nearest(flying.shape[1], width, depth.device)
-        return flying[rows][:, columns]
+    flying = _flying(depth[::reduction, ::reduction], edge_ratio)
+    if stride % reduction:
+        height, width = depth.shape
+        enlarged = flying.repeat_interleave(reduction, 0).repeat_interleave(reduction, 1)
+        return enlarged[:height:stride, :width:stride]
+    return flying[:: stride // reduction, :: stride // reduction]
 
-    size = max(height, width)
+
+def _flying(depth: torch.Tensor, edge_ratio: float) -> torch.Tensor:
+    size = max(depth.shape)
     radius = max(1, round(size / SIZE_PER_RADIUS))
     ramp_radius = max(SMALLEST_RAMP_RADIUS, round(size / SIZE_PER_RAMP_RADIUS))
     unknown_step = _single(float(UNKNOWN_STEP))
@@ -109,14 +108,6 @@ def _dilated(image: torch.Tensor, radius: int) -> torch.Tensor:
 
 def _eroded(image: torch.Tensor, radius: int) -> torch.Tensor:
     return -_dilated(-image, radius)
-
-
-@lru_cache(maxsize=16)
-def _nearest(size: int, full_size: int, device: torch.device) -> torch.Tensor:
-    """Return which of `size` elements OpenCV repeats for each of `full_size`."""
-    elements = np.arange(size, dtype=np.float32)[np.newaxis]
-    chosen = cv2.resize(elements, (full_size, 1), interpolation=cv2.INTER_NEAREST)
-    return torch.from_numpy(chosen[0].astype(np.int64)).to(device)
 
 
 def _single(value: float) -> float:
