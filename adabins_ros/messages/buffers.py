@@ -119,7 +119,7 @@ class ReusedArrays:
 
 
 def _reused(value: NDArray[Any]) -> array.array[int] | None:
-    """Return the memory of a flat uint8 array that is one of `ReusedArrays` as a whole."""
+    """Return the array.array that a flat uint8 array is a view of as a whole, if there is one."""
     owner: Any = value
     while isinstance(owner, np.ndarray):
         owner = owner.base

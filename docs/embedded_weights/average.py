@@ -2,9 +2,10 @@
 """
 Average the weights of two trainings of one network, the second of which went on from the first.
 
-`python average.py FIRST SECOND SHARE STD OUTPUT [--single]`, SHARE being the second's, 0 to 1 (Wortsman et
-al., Robust fine-tuning of zero-shot models, CVPR 2022). STD is a factor on the standard deviation,
-which a training calibrates on places that it knows: leave_one_out.sh tells what new ones need.
+`python average.py FIRST SECOND SHARE STD OUTPUT [--single]`, SHARE being the second's, 0 to 1
+(Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). STD is a factor on the
+standard deviation, which a training calibrates on places that it knows: leave_one_out.sh tells
+what new ones need.
 Written as adabins-lite, in half precision, or with --single in single, to train on.
 """
 

