@@ -23,7 +23,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Float32MultiArray
 
 if TYPE_CHECKING:
-    from adabins_ros.inference.estimate import DepthEstimate, DeviceEstimate
     from adabins_ros.inference.predictor import DepthPredictor
 
 TOPICS = {
@@ -93,9 +92,7 @@ class CameraStream:
                 QoSProfile(depth=5),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
-        self._pipeline = DepthPipeline(
-            predictor, self._cameras, self.statistics, self.warn, on_device=predictor.on_gpu
-        )
+        self._pipeline = DepthPipeline(predictor, self._cameras, self.statistics, self.warn)
 
     def withdraw(self) -> None:
         """Undo `announce`."""
@@ -160,14 +157,10 @@ class CameraStream:
         self.statistics.count_idle()
         return None
 
-    def finish(
-        self,
-        frame: PreparedFrame,
-        estimate: DepthEstimate | DeviceEstimate,
-        arrived_s: float,
-    ) -> None:
-        """Publish what an image's depth estimate gives; it arrived at `arrived_s`, see `begin`."""
+    def finish(self, frame: PreparedFrame, arrived_s: float) -> None:
+        """Estimate a frame's depth and publish what it gives; the image came at `arrived_s`."""
         assert self._pipeline is not None
+        estimate = self._pipeline.estimate(frame)
         record, now = self.statistics.record, self._node.get_clock().now
         record('publish', self._publish(self._pipeline.products(frame, estimate)))
         record('camera to publish', time.perf_counter() - arrived_s)

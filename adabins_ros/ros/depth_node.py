@@ -16,7 +16,6 @@ from adabins_ros.ros.camera_stream import CameraStream
 from adabins_ros.ros.declared_parameters import DepthNodeParameters
 from adabins_ros.ros.frame_worker import FrameWorker, ReceivedFrame, surviving
 from adabins_ros.ros.model_loading import ConfigurationError, free_cached_memory, load_predictor
-from adabins_ros.ros.pipeline import estimate_together, PreparedFrame
 from adabins_ros.ros.process import run_node
 from adabins_ros.ros.throttled_warnings import ThrottledWarnings
 from diagnostic_msgs.msg import DiagnosticArray
@@ -197,21 +196,12 @@ class DepthNode(LifecycleNode):
 
     def _process(self, received: Sequence[ReceivedFrame]) -> None:
         """Compute and publish what somebody subscribes to; runs in the worker's thread."""
-        settings, predictor = self._current.settings, self._predictor
-        due: list[tuple[ReceivedFrame, PreparedFrame]] = []
+        settings = self._current.settings
         for each in received:
             with surviving(each.stream):
                 frame = each.stream.begin(each.message, settings)
                 if frame is not None:
-                    due.append((each, frame))
-        if not due or predictor is None:
-            return
-        with surviving(*(each.stream for each, _ in due)):
-            frames = [frame for _, frame in due]
-            estimates = estimate_together(predictor, frames, predictor.on_gpu)
-            for (each, frame), estimate in zip(due, estimates, strict=True):
-                with surviving(each.stream):
-                    each.stream.finish(frame, estimate, each.arrived_s)
+                    each.stream.finish(frame, each.arrived_s)
 
     def _publish_diagnostics(self) -> None:
         state = 'inactive' if self._worker is None else 'active'

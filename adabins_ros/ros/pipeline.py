@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, cast, TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.rectification import Rectifier
@@ -13,7 +13,7 @@ from adabins_ros.messages.buffers import ReusedArrays
 from adabins_ros.messages.compressed import decode_compressed_rgb
 from adabins_ros.messages.images import decode_rgb
 from adabins_ros.ros.camera_source import CameraSource
-from adabins_ros.ros.frame_arrays import FrameArrays, HostArrays, ProductLimits
+from adabins_ros.ros.frame_arrays import HostArrays, ProductLimits
 from adabins_ros.ros.frame_statistics import FrameStatistics
 from adabins_ros.ros.parameters import DepthNodeSettings, PRODUCTS
 from adabins_ros.ros.products import camera_info_message, FrameProducts
@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from adabins_ros.inference.estimate import DepthEstimate, DeviceEstimate
+    from adabins_ros.inference.estimate import DepthEstimate
     from adabins_ros.inference.predictor import DepthPredictor
-    from adabins_ros.inference.transfers import StagedDownloads
 
 NEEDS_CAMERA = frozenset({'points', 'camera_info'})
 
@@ -81,8 +80,6 @@ class DepthPipeline:
         Gets the durations of the stages.
     warn
         Takes a cause and a text for what is wrong but does not stop the frame.
-    on_device
-        Make the products where the network runs, which pays on a GPU; else on the CPU.
 
     """
 
@@ -92,16 +89,12 @@ class DepthPipeline:
         cameras: CameraSource,
         statistics: FrameStatistics,
         warn: Callable[[str, str], object],
-        *,
-        on_device: bool = False,
     ) -> None:
         self._predictor = predictor
         self._cameras = cameras
         self._statistics = statistics
         self._warn = warn
-        self._on_device = on_device
         self._memory = ReusedArrays()
-        self._downloads: StagedDownloads | None = None
         self._rectifier: tuple[PinholeCamera, Rectifier] | None = None
         self.focal_scale = 1.0
         self.inference_size: tuple[int, int] | None = None
@@ -135,8 +128,7 @@ class DepthPipeline:
         frame = self.prepare(image, wanted, settings)
         yield from self.camera_info(frame)
         if frame.needs_network:
-            (estimate,) = estimate_together(self._predictor, [frame], self._on_device)
-            yield from self.products(frame, estimate)
+            yield from self.products(frame, self.estimate(frame))
 
     def prepare(
         self, image: Any, wanted: Collection[str], settings: DepthNodeSettings
@@ -160,43 +152,26 @@ class DepthPipeline:
         if frame.camera is not None and 'camera_info' in frame.wanted:
             yield 'camera_info', camera_info_message(frame.camera, frame.header)
 
-    def products(
-        self, frame: PreparedFrame, estimate: DepthEstimate | DeviceEstimate
-    ) -> Iterator[tuple[str, Any]]:
+    def estimate(self, frame: PreparedFrame) -> DepthEstimate:
+        """Run the network on a frame; the third part of `messages`."""
+        estimate = self._predictor.predict(frame.rgb, focal_length_px=frame.focal_length_px)
+        self.focal_scale, self.inference_size = estimate.focal_scale, estimate.inference_size
+        for stage, duration in estimate.seconds.items():
+            self._statistics.record(stage, duration)
+        return estimate
+
+    def products(self, frame: PreparedFrame, estimate: DepthEstimate) -> Iterator[tuple[str, Any]]:
         """Yield what needs the network, each as soon as it is made; the end of `messages`."""
-        made = FrameProducts(frame.header, self._arrays(frame, estimate))
+        limits = ProductLimits(
+            frame.settings, self._predictor.config.max_depth * estimate.focal_scale
+        )
+        arrays = HostArrays(frame.rgb, frame.camera, estimate, limits, self._memory)
+        made = FrameProducts(frame.header, arrays)
         for name in PRODUCTS:
             if name in frame.wanted:
                 with self._statistics.timed(name):
                     message = getattr(made, name)()
                 yield name, message
-
-    def _arrays(
-        self, frame: PreparedFrame, estimate: DepthEstimate | DeviceEstimate
-    ) -> FrameArrays:
-        """Return what is wanted of an estimate on a device, or all of one on the CPU."""
-        model_farthest = self._predictor.config.max_depth * estimate.focal_scale
-        limits = ProductLimits(frame.settings, model_farthest)
-        if not self._on_device:
-            on_host = cast('DepthEstimate', estimate)
-            self._note(on_host, on_host.seconds)
-            return HostArrays(frame.rgb, frame.camera, on_host, limits, self._memory)
-        # Not at the top: torch takes seconds to import, and the CPU's way does without it.
-        from adabins_ros.inference.transfers import StagedDownloads
-        from adabins_ros.ros.device_arrays import DeviceArrays
-
-        left = cast('DeviceEstimate', estimate)
-        if self._downloads is None:
-            self._downloads = StagedDownloads(left.moments.device)
-        arrays = DeviceArrays(frame.rgb, frame.camera, left, limits, frame.wanted, self._downloads)
-        # It waits for the network, so not before the products are under way.
-        self._note(left, left.times.seconds())
-        return arrays
-
-    def _note(self, estimate: DepthEstimate | DeviceEstimate, seconds: dict[str, float]) -> None:
-        self.focal_scale, self.inference_size = estimate.focal_scale, estimate.inference_size
-        for stage, duration in seconds.items():
-            self._statistics.record(stage, duration)
 
     def _rectified(
         self, rgb: NDArray[np.uint8], camera: PinholeCamera
@@ -209,27 +184,3 @@ class DepthPipeline:
                 self._warn('rectify', f'the image is not rectified: {error}')
                 return rgb, camera
         return self._rectifier[1].rectify(rgb), camera.rectified()
-
-
-def estimate_together(
-    predictor: DepthPredictor, frames: Sequence[PreparedFrame], on_device: bool
-) -> list[DepthEstimate | DeviceEstimate]:
-    """
-    Run the network on frames, of several cameras, in one batch for each size that it sees.
-
-    Parameters
-    ----------
-    predictor
-        The loaded model.
-    frames
-        One or more.
-    on_device
-        Leave the estimates where the network runs.
-
-    """
-    images, focals = [frame.rgb for frame in frames], [frame.focal_length_px for frame in frames]
-    if on_device:
-        return [*predictor.predict_batch_on_device(images, focals)]
-    if len(frames) == 1:
-        return [predictor.predict(images[0], focal_length_px=focals[0])]
-    return [*predictor.predict_batch(images, focals)]
