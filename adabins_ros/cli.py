@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 import os
 from pathlib import Path
 import signal
@@ -12,6 +10,7 @@ from typing import Annotated
 
 # torch, rclpy, rosbags and OpenCV are imported by the commands that need them.
 from adabins_ros import __version__
+from adabins_ros.command_line import explained
 import typer
 
 app = typer.Typer(
@@ -117,9 +116,9 @@ def predict(
 @app.command(context_settings=PASS_THROUGH, add_help_option=False)
 def play(context: typer.Context) -> None:
     """Replay a recording into ROS; see `adabins play --help`."""
-    with explained('play'):
-        from adabins_ros.ros import play_bag
-    play_bag.main(context.args, prog_name='adabins play')
+    from adabins_ros.ros.play_bag import main as play_bag
+
+    raise typer.Exit(play_bag(context.args, prog_name='adabins play'))
 
 
 @app.command(context_settings=PASS_THROUGH, add_help_option=False)
@@ -287,33 +286,6 @@ def demo(
 
         recording = bag or package_file('samples/living_room.mcap')
         run_demo(recording, output, model, device, Console())
-
-
-@contextmanager
-def explained(command: str) -> Iterator[None]:
-    """Turn the errors that users can meet into one sentence and exit status 1."""
-    try:
-        yield
-    except Exception as error:
-        text = _in_words(error)
-        if text is None:
-            raise
-        typer.echo(f'adabins {command}: {text}', err=True)
-        raise typer.Exit(1) from None
-
-
-def _in_words(error: Exception) -> str | None:
-    """Return what to tell the user, or None for a fault of this program."""
-    if isinstance(error, ModuleNotFoundError):
-        return (
-            f'the Python package {error.name} is not installed; source the setup file of your '
-            "ROS install, or install this package with: pip install '.[ros]'"
-        )
-    if isinstance(error, OSError):
-        where = f'{error.filename}: ' if error.filename else ''
-        return f'{where}{error.strerror or error}'
-    # The texts of this package's own errors are written for people.
-    return str(error) if type(error).__module__.startswith('adabins_ros.') else None
 
 
 def main() -> None:

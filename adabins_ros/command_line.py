@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that ROS starts as executables of their own: one function, run by typer."""
+"""What all commands share: errors in one sentence, and what ROS's launch adds to their words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 import re
 import sys
 from typing import Any
@@ -13,17 +14,24 @@ import typer
 SETTING = re.compile(r'[A-Za-z_][\w.]*=')
 """What a KEY=VALUE word begins with."""
 
+_FOR_TRAINING = {
+    *('torch', 'torchvision', 'timm', 'safetensors', 'onnx'),
+    *('lightning', 'pytorch_lightning', 'torchmetrics', 'tensorboard'),
+}
+_FOR_ROS = {'rclpy', 'rpyutils', 'builtin_interfaces', 'rcl_interfaces'}
+
 
 def run_command(
     function: Callable[..., Any], name: str, arguments: Sequence[str] | None, prog_name: str
 ) -> int:
     """
-    Run a command line; what ROS's launch adds behind --ros-args is left out.
+    Run the command line of a command that ROS also starts as an executable of its own.
 
     Parameters
     ----------
     function : callable
-        Takes the options, as typer understands them.
+        Takes the options, as typer understands them. What ROS's launch adds from --ros-args on is
+        no option; it is in the context's `obj`.
     name : str
         Begins the sentence of an error: adabins NAME: ...
     arguments : sequence of str or None
@@ -37,18 +45,12 @@ def run_command(
         Exit status.
 
     """
-    from adabins_ros.cli import explained
-
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if '--ros-args' in words:
-        start = words.index('--ros-args')
-        end = words.index('--', start) + 1 if '--' in words[start:] else len(words)
-        del words[start:end]
+    words, for_ros = split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(function)
     try:
         with explained(name):
-            app(words, prog_name=prog_name, standalone_mode=False)
+            app(words, prog_name=prog_name, standalone_mode=False, obj=for_ros)
     except typer.Exit as leaving:
         return leaving.exit_code
     except typer.Abort:
@@ -61,3 +63,59 @@ def run_command(
         show()
         return int(getattr(error, 'exit_code', 2))
     return 0
+
+
+def split_ros_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """
+    Return what is for the command, and the parts from --ros-args to -- that are for ROS.
+
+    rclpy.utilities.remove_ros_args would also take the OLD:=NEW of a --remap away.
+    """
+    ours: list[str] = []
+    for_ros: list[str] = []
+    current = ours
+    for argument in arguments:
+        if argument == '--ros-args':
+            current = for_ros
+        current.append(argument)
+        if argument == '--' and current is for_ros:
+            current = ours
+    return ours, for_ros
+
+
+@contextmanager
+def explained(command: str) -> Iterator[None]:
+    """Turn the errors that users can meet into one sentence and exit status 1."""
+    try:
+        yield
+    except Exception as error:
+        text = _in_words(error)
+        if text is None:
+            raise
+        typer.echo(f'adabins {command}: {text}', err=True)
+        raise typer.Exit(1) from None
+
+
+def _in_words(error: Exception) -> str | None:
+    """Return what to tell the user, or None for a fault of this program."""
+    if isinstance(error, ModuleNotFoundError):
+        return _missing(error.name or str(error))
+    if isinstance(error, OSError):
+        where = f'{error.filename}: ' if error.filename else ''
+        return f'{where}{error.strerror or error}'
+    # The texts of this package's own errors are written for people.
+    return str(error) if type(error).__module__.startswith('adabins_ros.') else None
+
+
+def _missing(module: str) -> str:
+    """Say which package is not there, and which of this package's extras brings it."""
+    said = f'the Python package {module} is not installed; '
+    package = module.split('.')[0]
+    if package in _FOR_TRAINING:
+        return f"{said}install this package with the extra [train]: pip install '.[train]'"
+    if package in _FOR_ROS or package.endswith(('_msgs', '_srvs')):
+        return (
+            f'{said}source the setup file of your ROS install, or install this package with: '
+            "pip install '.[ros]'"
+        )
+    return f'{said}pip install {package}'

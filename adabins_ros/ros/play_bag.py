@@ -1,29 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command that replays a recording into ROS: `play_bag`, and `adabins play`."""
+"""The command `play_bag`, also `adabins play`; rclpy is imported late, for a quick --help."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import json
 import os
 from pathlib import Path
 import sys
 import threading
-from typing import Annotated
+from typing import Annotated, TYPE_CHECKING
 
-from adabins_ros.bags import open_recording, Recording, RecordingError
+from adabins_ros.command_line import run_command
 from adabins_ros.dds_profile import set_dds_profile
-from adabins_ros.messages.stamps import NANOSECONDS
-from adabins_ros.ros.bag_player import BagPlayer, CLOCK_RATE_HZ
-from adabins_ros.ros.process import StopSignals
-import rclpy
-from rclpy.signals import SignalHandlerOptions
 import typer
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+if TYPE_CHECKING:
+    from adabins_ros.bags import Recording
+    from adabins_ros.ros.bag_player import BagPlayer
+    from adabins_ros.ros.process import StopSignals
 
 
-@app.command()
 def play(
     context: typer.Context,
     bag: Annotated[
@@ -34,9 +31,7 @@ def play(
     start: Annotated[float, typer.Option(min=0.0, help='Where to begin, seconds.')] = 0.0,
     clock: Annotated[
         bool,
-        typer.Option(
-            '--clock', help=f'Publish the recorded time on /clock, at {CLOCK_RATE_HZ:g} Hz.'
-        ),
+        typer.Option('--clock', help='Publish the recorded time on /clock, at 40 Hz.'),
     ] = False,
     remap: Annotated[
         list[str] | None,
@@ -69,6 +64,14 @@ def play(
     if not 0 < rate < float('inf'):
         raise typer.BadParameter(f'the rate must be positive, not {rate:g}', param_hint='--rate')
     remaps = _remaps(remap or [])
+    # Before Fast DDS reads it: at the default settings large images are lost.
+    set_dds_profile(os.environ)
+    from adabins_ros.bags import open_recording
+    from adabins_ros.ros.bag_player import BagPlayer
+    from adabins_ros.ros.process import StopSignals
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
     stop_signals = StopSignals()
     rclpy.init(args=context.obj, signal_handler_options=SignalHandlerOptions.NO)
     try:
@@ -89,37 +92,13 @@ def play(
             if report is not None:
                 _write_report(report, player)
             node.destroy_node()
-    except (RecordingError, OSError) as error:
-        typer.echo(f'{context.command_path}: {error}', err=True)
-        raise typer.Exit(1) from None
     finally:
         rclpy.try_shutdown()
 
 
-def main(args: list[str] | None = None, prog_name: str = 'play_bag') -> None:
-    """Run the command and end the process, with status 0 after SIGINT and SIGTERM too."""
-    own_args, ros_args = _split(sys.argv[1:] if args is None else args)
-    # Before Fast DDS reads it: at the default settings large images are lost.
-    set_dds_profile(os.environ)
-    app(own_args, prog_name=prog_name, obj=ros_args)
-
-
-def _split(args: list[str]) -> tuple[list[str], list[str]]:
-    """
-    Return what is for the command, and the parts from --ros-args to -- that are for ROS.
-
-    rclpy.utilities.remove_ros_args would also take the OLD:=NEW of --remap away.
-    """
-    ours: list[str] = []
-    for_ros: list[str] = []
-    current = ours
-    for arg in args:
-        if arg == '--ros-args':
-            current = for_ros
-        current.append(arg)
-        if arg == '--' and current is for_ros:
-            current = ours
-    return ours, for_ros
+def main(arguments: Sequence[str] | None = None, prog_name: str = 'play_bag') -> int:
+    """Run the command line; the status is 0 after SIGINT and SIGTERM too."""
+    return run_command(play, 'play', arguments, prog_name)
 
 
 def _remaps(texts: list[str]) -> dict[str, str]:
@@ -168,7 +147,7 @@ def _play(
 
 
 def _say_what_is_played(recording: Recording, player: BagPlayer) -> None:
-    duration_s = (recording.end_ns - recording.start_ns) / NANOSECONDS
+    duration_s = (recording.end_ns - recording.start_ns) / 1e9
     count = sum(recording.topics[topic].count for topic in player.topics)
     print(
         f'{recording.path}: {duration_s:.1f} s, {count} messages on {len(player.topics)} topics',
@@ -198,4 +177,4 @@ def _write_report(path: Path, player: BagPlayer) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -58,13 +58,31 @@ def test_help_lists_the_commands_without_loading_torch_or_ros(ros_environment):
 
 @pytest.mark.parametrize('command', ['node', 'predict', 'play', 'evaluate', 'pack', 'demo'])
 def test_every_command_explains_itself(ros_environment, command):
-    if command == 'play':
-        pytest.importorskip('rclpy')
     done = adabins(ros_environment, command, '--help')
     assert done.returncode == 0
     assert f'Usage: python -m adabins_ros.cli {command}' in done.stdout or (
         command in ('play', 'evaluate') and f'Usage: adabins {command}' in done.stdout
     )
+
+
+def test_no_help_loads_what_only_the_work_needs(ros_environment):
+    code = (
+        'import sys\n'
+        'from adabins_ros.cli import app\n'
+        'for command in sys.argv[1:]:\n'
+        "    app([command, '--help'], standalone_mode=False)\n"
+        "    heavy = {'torch', 'rclpy', 'matplotlib', 'rosbags', 'cv2', 'onnxruntime'}\n"
+        '    assert not heavy & set(sys.modules), (command, heavy & set(sys.modules))\n'
+    )
+    commands = ['node', 'predict', 'play', 'pack', 'train', 'evaluate', 'export', 'benchmark']
+    done = subprocess.run(
+        [sys.executable, '-c', code, *commands, 'demo'],
+        env=ros_environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('Usage: ') == 9
 
 
 def test_a_folder_becomes_a_recording(ros_environment, folder, tmp_path):
@@ -122,16 +140,18 @@ def test_mistakes_get_a_sentence_and_no_traceback(
     assert not list(folder.glob('demo_output'))
 
 
+def without(package: str, folder: Path, environment: dict[str, str]) -> dict[str, str]:
+    """Return an environment in which a package is not installed."""
+    (folder / 'sitecustomize.py').write_text(f'import sys\nsys.modules[{package!r}] = None\n')
+    return {**environment, 'PYTHONPATH': f'{folder}:{environment["PYTHONPATH"]}'}
+
+
 @pytest.mark.parametrize('command', ['node', 'play', 'demo'])
 def test_without_rclpy_the_commands_say_how_to_get_it(ros_environment, tmp_path, command):
-    (tmp_path / 'sitecustomize.py').write_text("import sys\nsys.modules['rclpy'] = None\n")
-    environment = {
-        **ros_environment,
-        'PYTHONPATH': f'{tmp_path}:{ros_environment["PYTHONPATH"]}',
-    }
+    environment = without('rclpy', tmp_path, ros_environment)
     arguments = ['--output', tmp_path / 'out'] if command == 'demo' else ['room.mcap']
     done = adabins(environment, command, *arguments)
     assert done.returncode == 1
     assert 'rclpy' in done.stderr
-    assert 'pip install' in done.stderr
+    assert "pip install '.[ros]'" in done.stderr
     assert done.stderr.startswith(f'adabins {command}: ')
