@@ -3,11 +3,12 @@
 # make lint   run the linters of a ROS package, ruff and mypy
 # make bench  run all benchmarks, half an hour or so: tables, and JSON and a plot in RESULTS
 #
-# Each first makes an environment of its own, which takes a few minutes and several GB once.
+# make demo first makes an environment of its own, of 600 MB; what the others need as well, torch
+# above all, takes a few minutes more and several GB once.
 #
 # BAG=FILE OUTPUT=FOLDER   what the demo plays, and where it writes
 # RESULTS=FOLDER           where the benchmarks write
-# TESTS='test/bags -x'     what is tested, and options of pytest
+# TESTS='test/ros -x'      what is tested, and options of pytest
 # PYTHON=python3.12        the interpreter to make the environment with
 # VENV=.venv               where the environment lies
 # TORCH_INDEX_URL=URL      another package index for torch, such as one of its smaller CPU builds
@@ -35,7 +36,7 @@ export LD_LIBRARY_PATH := $(shell printf %s "$$LD_LIBRARY_PATH" | tr : '\n' | gr
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-demo: environment
+demo: $(VENV)/.light
 	@$(VENV)/bin/adabins demo --output '$(OUTPUT)' $(if $(BAG),--bag '$(BAG)')
 
 test: environment
@@ -48,22 +49,23 @@ lint: $(VENV)/.linters
 	  echo "$$linter"; $(python) -m $$linter || status=1; \
 	done; exit $$status
 
-benchmarks := engines rewrites image_size ros_side chamfer bag_reading training_step node_under_load
+benchmarks := $(basename $(notdir $(filter-out %/interleaved.py %/authors_order.py,\
+    $(wildcard benchmarks/*.py))))
 bench: environment
 	@status=0; for name in $(benchmarks); do \
 	  echo "$$name"; \
 	  $(python) "benchmarks/$$name.py" --json '$(RESULTS)'/"$$name.json" || status=1; \
 	done; exit $$status
 
-environment: $(VENV)/.installed
+environment: $(VENV)/.full
 
 # Not there yet, or its interpreter has gone.
 ifneq ($(shell $(python) -c 'print("runs")' 2>/dev/null),runs)
 $(VENV)/.created: FORCE
 endif
 # Made for another folder: the scripts and the link to the sources lead there.
-ifneq ($(shell cat $(VENV)/.installed 2>/dev/null),$(CURDIR))
-$(VENV)/.installed: FORCE
+ifneq ($(shell cat $(VENV)/.light 2>/dev/null),$(CURDIR))
+$(VENV)/.light: FORCE
 endif
 
 stop = { echo "make: $(1)" >&2; exit 1; }
@@ -76,31 +78,52 @@ $(VENV)/.created:
 	PYTHON=/path/to/python3)
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call stop,$(PYTHON) cannot make \
 	virtual environments; on Debian and Ubuntu run: sudo apt install python3-venv)
-	@$(PYTHON) -m venv --clear '$(VENV)' || if $(disk_full); then $(call stop,$(full)); else \
+	@rm -rf '$(VENV)'
+	$(call begin,Making the environment $(VENV))
+	@$(PYTHON) -m venv '$(VENV)' || if $(disk_full); then $(call stop,$(full)); else \
 	$(call stop,the environment $(VENV) could not be made: see the message above); fi
+	$(end)
 	@touch $@
 
-# torch and torchvision together and first: each release of one fits one release of the other.
-$(VENV)/.torch: $(VENV)/.created
-	@echo 'Installing torch into $(VENV) ...'
-	$(call pip_install,$(if $(TORCH_INDEX_URL),--index-url '$(TORCH_INDEX_URL)') torch torchvision)
-	@touch $@
-
-$(VENV)/.installed: $(VENV)/.torch setup.py
-	@echo 'Installing adabins_ros into $(VENV) ...'
-	$(call pip_install,--editable '.[ros$(comma)test]')
+# The node and the demo: no torch.
+$(VENV)/.light: $(VENV)/.created setup.py
+	$(call begin,Installing adabins_ros with the ROS 2 client library)
+	$(call pip_install,--no-compile --editable '.[ros]')
+	$(end)
 	@printf %s '$(CURDIR)' > $@
 
-$(VENV)/.linters: $(VENV)/.installed
-	@echo 'Installing the linters into $(VENV) ...'
+# torch and torchvision together and first: each release of one fits one release of the other.
+$(VENV)/.torch: $(VENV)/.light
+	$(call begin,Installing torch)
+	$(call pip_install,$(if $(TORCH_INDEX_URL),--index-url '$(TORCH_INDEX_URL)') torch torchvision)
+	$(end)
+	@touch $@
+
+$(VENV)/.full: $(VENV)/.torch
+	$(call begin,Installing what training and tests need)
+	$(call pip_install,--editable '.[ros$(comma)train$(comma)openvino$(comma)test]')
+	$(end)
+	@touch $@
+
+$(VENV)/.linters: $(VENV)/.full
+	$(call begin,Installing the linters)
 	$(call pip_install,--editable '.[lint]')
+	$(end)
 	@touch $@
 
 comma := ,
 
+# One line for each step: a dot for each package that pip has found, and the time at the end.
+began = $(VENV)/.began
+begin = @mkdir -p '$(VENV)'; date +%s > '$(began)'; printf '%s ' '$(1)'
+end = @echo " $$(($$(date +%s) - $$(cat '$(began)'))) s"
+
 define pip_install
-@rm -f '$(log)'; $(python) -m pip install --disable-pip-version-check --log '$(log)' $(1) \
-|| if $(disk_full); then \
+@rm -f '$(log)'; { $(python) -m pip install --disable-pip-version-check --progress-bar off \
+  --log '$(log)' $(1) 2>'$(VENV)/.errors'; echo $$? >'$(VENV)/.status'; } \
+| awk '/^ *Collecting/ { printf "."; fflush() }'; \
+test "$$(cat '$(VENV)/.status')" = 0 || { echo; cat '$(VENV)/.errors' >&2; \
+if $(disk_full); then \
   $(call stop,$(full)); \
 elif grep -qsE '$(unreachable)' '$(log)'; then \
   $(call stop,the package index could not be reached: check the network or the proxy$(comma) then \
@@ -110,11 +133,11 @@ elif grep -qs 'No matching distribution found for ros-' '$(log)'; then \
   elsewhere use a ROS install (README)); \
 else \
   $(call stop,pip failed; its messages are above and in $(log)); \
-fi
+fi; }
 endef
 disk_full = grep -qs 'No space left on device' '$(log)' \
     || test "$$(df -Pk '$(VENV)' | awk 'NR == 2 {print $$4}')" -lt 100000
-full = the disk of $(VENV) or of $${TMPDIR:-/tmp} is full: the environment takes about 6 GB$(comma) \
-    and as much again while it is installed
+full = the disk of $(VENV) or of $${TMPDIR:-/tmp} is full: the environment takes 0.6 GB for make \
+    demo and about 7 GB for make test$(comma) and as much again while it is installed
 unreachable := NewConnectionError|ConnectTimeout|NameResolutionError|ReadTimeout|ProxyError$\
 |Network is unreachable|Temporary failure in name resolution|Max retries exceeded

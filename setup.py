@@ -4,15 +4,31 @@
 from glob import glob
 from pathlib import Path
 import re
+import site
+import sysconfig
 
 from setuptools import find_packages, setup
 
 PACKAGE = 'adabins_ros'
 VERSION = re.search(r"__version__ = '([^']+)'", Path(PACKAGE, '__init__.py').read_text())[1]
 
-# Engines that are faster than torch where they are installed; export needs onnx.
-ONNX = ['onnx>=1.16', 'onnxruntime>=1.17']
-OPENVINO = ['onnx>=1.16', 'openvino>=2024.0']
+
+def onnxruntime() -> str:
+    """
+    Name the distribution of ONNX Runtime to require.
+
+    All of them (onnxruntime-gpu, ...) unpack into one folder: to require plain onnxruntime beside
+    another would overwrite the one that somebody has chosen for a GPU. pip builds apart from what
+    is installed, so the folders that it installs into are looked at.
+    """
+    folders = {sysconfig.get_path('purelib'), site.getusersitepackages(), *site.getsitepackages()}
+    names = (
+        path.name.split('-')[0].replace('_', '-')
+        for folder in sorted(folders)
+        for path in sorted(Path(folder).glob('onnxruntime_*-*.dist-info'))
+    )
+    return next(names, 'onnxruntime>=1.17')
+
 
 setup(
     name=PACKAGE,
@@ -43,26 +59,22 @@ setup(
         ],
     },
     # No rclpy here: beside a ROS install the wheels of the extra [ros] would shadow it.
+    # What runs the node: no torch, and no rclpy, whose wheels would shadow a ROS install (extra
+    # [ros]). Not opencv-python: its wheel needs libGL and libxcb, which a robot or a container
+    # without a display lacks, and `import cv2` then fails. Nothing here opens a window.
     install_requires=[
-        'torch>=2.1',
-        'torchvision',
-        'timm>=1.0',
         'numpy>=1.26',
-        # Not opencv-python: its wheel needs libGL and libxcb, which a robot or a container
-        # without a display lacks, and `import cv2` then fails. Nothing here opens a window.
         'opencv-python-headless>=4.8',
+        onnxruntime(),
         'pydantic>=2',
         'typer>=0.12',
         'rich',
-        'safetensors',
         'rosbags>=0.10',
+        'mcap>=1.1',
         'Jinja2',
         'matplotlib',
         'Pillow',
         'PyYAML',
-        'pytorch-lightning>=2.6,<3',
-        'torchmetrics>=1.4',
-        'tensorboard',
     ],
     extras_require={
         'ros': [
@@ -73,15 +85,23 @@ setup(
             'ros-std-msgs',
             'ros-std-srvs',
         ],
-        'onnx': ONNX,
-        'openvino': OPENVINO,
+        # To train, to export, and to run checkpoints that nobody has exported.
+        'train': [
+            'torch>=2.1',
+            'torchvision',
+            'timm>=1.0',
+            'safetensors',
+            'pytorch-lightning>=2.6,<3',
+            'torchmetrics>=1.4',
+            'tensorboard',
+            'onnx>=1.16',
+        ],
+        'openvino': ['openvino>=2024.0'],
         'test': [
             'pytest',
             'pytest-timeout',
             'hypothesis',
             'colcon-common-extensions',
-            *ONNX,
-            *OPENVINO,
         ],
         'lint': [
             'ruff',

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions, PackageNotFoundError, version
 from pathlib import Path
 import subprocess
 import sys
@@ -32,22 +32,57 @@ def environment_python(tmp_path) -> Path:
     return folder / 'bin' / 'python'
 
 
+def install(python, source, environment, options=()) -> None:
+    """Install the package alone: no network, what it depends on is there already."""
+    offline = ['--no-deps', '--no-index', '--no-build-isolation']
+    done = subprocess.run(
+        [python, '-m', 'pip', 'install', '-q', *offline, *options, str(source)],
+        cwd='/',
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def required(python) -> list[str]:
+    """Return what the installed package requires without any extra."""
+    folder = python.parents[1] / 'lib' / f'python3.{sys.version_info.minor}' / 'site-packages'
+    (installed,) = distributions(name='adabins_ros', path=[str(folder)])
+    return [line for line in installed.requires or [] if 'extra ==' not in line]
+
+
+def test_the_plain_install_asks_for_no_torch_and_no_ros(
+    environment_python, source_copy, clean_environment
+):
+    install(environment_python, source_copy, clean_environment)
+    names = {line.split('>')[0].split('<')[0] for line in required(environment_python)}
+    assert {'numpy', 'onnxruntime', 'opencv-python-headless', 'rosbags', 'mcap'} <= names
+    assert not names & {'torch', 'torchvision', 'timm', 'ros-rclpy', 'opencv-python', 'onnx'}
+
+
+def test_an_onnxruntime_for_the_gpu_is_not_overwritten_by_the_plain_one(
+    environment_python, source_copy, clean_environment
+):
+    library = environment_python.parents[1] / 'lib'
+    chosen = library / f'python3.{sys.version_info.minor}/site-packages'
+    chosen = chosen / 'onnxruntime_gpu-1.20.0.dist-info'
+    chosen.mkdir()
+    (chosen / 'METADATA').write_text(
+        'Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.20.0\n'
+    )
+    install(environment_python, source_copy, clean_environment)
+    runtimes = [line for line in required(environment_python) if 'onnxruntime' in line]
+    assert runtimes == ['onnxruntime-gpu']
+
+
 @pytest.mark.parametrize('options', [(), ('--editable',)], ids=['plain', 'editable'])
 def test_the_commands_are_in_bin_and_the_files_are_found(
     environment_python, source_copy, clean_environment, options
 ):
     (source_copy / 'adabins_ros' / 'samples').mkdir(exist_ok=True)
     (source_copy / 'adabins_ros' / 'samples' / 'test.mcap').write_bytes(b'sample')
-    # No network and no copy of torch: what it depends on is there already.
-    offline = ['--no-deps', '--no-index', '--no-build-isolation']
-    done = subprocess.run(
-        [environment_python, '-m', 'pip', 'install', '-q', *offline, *options, str(source_copy)],
-        cwd='/',
-        env=clean_environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    install(environment_python, source_copy, clean_environment, options)
 
     prefix = environment_python.parents[1]
     assert not (prefix / 'lib' / 'adabins_ros').exists(), 'setup.cfg has diverted the scripts'
