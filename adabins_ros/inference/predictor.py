@@ -19,9 +19,10 @@ from adabins_ros.inference.estimate import DepthEstimate, DeviceEstimate
 from adabins_ros.inference.frame_estimator import FrameEstimator
 from adabins_ros.inference.sizing import check_legal
 from adabins_ros.model.adabins import AdaBins
-from adabins_ros.model.checkpoint import find_model, load_model, ModelFile
+from adabins_ros.model.checkpoint import load_model
 from adabins_ros.model.config import AdaBinsConfig
 from adabins_ros.model.errors import ModelError
+from adabins_ros.model.model_file import find_model, ModelFile
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Model files: ours (safetensors that carry their configuration) and, by content, the authors'."""
+"""Networks loaded from model files and saved in our format; this is where torch comes in."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-import json
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 import os
 from pathlib import Path
 import tempfile
@@ -11,26 +11,11 @@ import tempfile
 from adabins_ros.model.adabins import AdaBins
 from adabins_ros.model.config import AdaBinsConfig, PRESETS
 from adabins_ros.model.errors import ModelError
-from adabins_ros.model.official_checkpoint import describe_official, load_official
-from adabins_ros.model.state_dict import fill, learned_count
-from pydantic import ValidationError
+from adabins_ros.model.model_file import damaged, find_model, FORMAT, with_range
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 import torch
-
-FORMAT = 'adabins_ros 1'
-WEIGHTS = Path(__file__).resolve().parent.parent / 'weights'
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """What a model file says of itself; the network is built by ``load``."""
-
-    path: Path
-    config: AdaBinsConfig
-    parameter_count: int
-    load: Callable[[], AdaBins]
-    """Builds the network with the file's weights, on the CPU in evaluation mode."""
+from torch import nn
 
 
 def load_model(
@@ -61,57 +46,8 @@ def load_model(
     """
     file = find_model(model, depth_range)
     if file is None:
-        return _untrained(_with_range(PRESETS[os.fspath(model)], depth_range))
+        return _untrained(with_range(PRESETS[os.fspath(model)], depth_range))
     return file.load()
-
-
-def find_model(
-    model: str | os.PathLike[str], depth_range: tuple[float, float] | None = None
-) -> ModelFile | None:
-    """
-    Find a model and read what it is, which takes little time and memory.
-
-    Parameters
-    ----------
-    model, depth_range
-        As for ``load_model``.
-
-    Returns
-    -------
-    ModelFile or None
-        None for a preset without embedded weights, which has no file.
-
-    Raises
-    ------
-    ModelError
-        As ``load_model``, which also looks at the weights.
-
-    """
-    _check_range(depth_range)
-    name = os.fspath(model)
-    if name in PRESETS:
-        embedded = WEIGHTS / f'{name}.safetensors'
-        return _describe_ours(embedded, depth_range) if embedded.is_file() else None
-    path = Path(name).expanduser()
-    if not path.is_file():
-        what = 'is a folder' if path.is_dir() else 'does not exist'
-        raise ModelError(
-            f'model {name!r} is not a preset ({", ".join(PRESETS)}) and as a file it {what}'
-        )
-    try:
-        with path.open('rb') as file:
-            start = file.read(9)
-    except OSError as error:
-        raise ModelError(f"model file {path} can't be read: {error.strerror}") from error
-    if len(start) == 9 and start[8:9] == b'{':
-        return _describe_ours(path, depth_range)
-    if start[:2] == b'PK' or start[:1] == b'\x80':
-        config, count = describe_official(path, depth_range)
-        return ModelFile(path, config, count, lambda: load_official(path, depth_range))
-    raise ModelError(
-        f'model file {path} is neither safetensors nor a torch checkpoint (it starts with '
-        f'{start!r}); an interrupted download or a Git LFS pointer looks like this'
-    )
 
 
 def save_checkpoint(
@@ -155,35 +91,13 @@ def save_checkpoint(
         Path(partial).unlink(missing_ok=True)
 
 
-def _describe_ours(path: Path, depth_range: tuple[float, float] | None) -> ModelFile:
-    try:
-        with safe_open(path, framework='pt') as file:
-            metadata = file.metadata() or {}
-            count = learned_count(
-                (name, file.get_slice(name).get_shape())
-                for name in file.keys()  # noqa: SIM118
-            )
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
-    if metadata.get('format') != FORMAT:
-        raise ModelError(
-            f'model file {path} is not of this package: its format is '
-            f'{metadata.get("format")!r}, expected {FORMAT!r}'
-        )
-    try:
-        config = AdaBinsConfig.model_validate(json.loads(metadata.get('config', '')))
-        config = _with_range(config, depth_range)
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise ModelError(f'model file {path} has a wrong configuration: {error}') from error
-    return ModelFile(path, config, count, lambda: _load_ours(path, config))
-
-
-def _load_ours(path: Path, config: AdaBinsConfig) -> AdaBins:
+def load_ours(path: Path, config: AdaBinsConfig) -> AdaBins:
+    """Build the network of one of our files, on the CPU in evaluation mode."""
     try:
         with safe_open(path, framework='pt') as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     try:
         # The weights to be replaced must not use up the caller's random numbers.
         with torch.random.fork_rng(devices=[]):
@@ -194,25 +108,70 @@ def _load_ours(path: Path, config: AdaBinsConfig) -> AdaBins:
     return network.eval()
 
 
-def _damaged(path: Path, error: Exception) -> ModelError:
-    return ModelError(f'model file {path} is damaged: {error}; copy it again')
+def fill(
+    network: nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+    path: Path,
+    name_in_file: Callable[[str], str] = str,
+) -> None:
+    """
+    Copy tensors into the network's parameters and buffers.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Filled in place, in its own dtypes.
+    tensors : mapping of str to torch.Tensor
+        The file's tensors under the file's names. Batch-norm counters may be missing.
+    path : Path
+        The file, for the errors.
+    name_in_file : callable
+        Turns the network's name of a tensor into the file's.
+
+    Raises
+    ------
+    ModelError
+        If tensors are missing, misshapen, unknown or not finite; they are named.
+
+    """
+    state = network.state_dict()
+    expected = {name_in_file(name): name for name in state}
+    missing = [
+        name
+        for name in expected
+        if name not in tensors and not name.endswith('num_batches_tracked')
+    ]
+    misshapen = [
+        f'{name} is {tuple(tensors[name].shape)}, expected {tuple(state[ours].shape)}'
+        for name, ours in expected.items()
+        if name in tensors and tensors[name].shape != state[ours].shape
+    ]
+    unknown = [name for name in tensors if name not in expected]
+    problems = [
+        f'{len(names)} {what}: {_some(names)}'
+        for what, names in (('missing', missing), ('misshapen', misshapen), ('unknown', unknown))
+        if names
+    ]
+    if problems:
+        raise ModelError(f'model file {path} does not fit: tensors {"; ".join(problems)}')
+    broken = [name for name in expected if name in tensors and not _finite(tensors[name])]
+    if broken:
+        raise ModelError(f'model file {path} has NaN or infinite weights in {_some(broken)}')
+    network.load_state_dict(
+        {ours: tensors.get(name, state[ours]) for name, ours in expected.items()}
+    )
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + more
 
 
 def _untrained(config: AdaBinsConfig) -> AdaBins:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return AdaBins(config).eval()
-
-
-def _with_range(config: AdaBinsConfig, depth_range: tuple[float, float] | None) -> AdaBinsConfig:
-    if depth_range is None:
-        return config
-    return config.model_copy(update={'min_depth': depth_range[0], 'max_depth': depth_range[1]})
-
-
-def _check_range(depth_range: tuple[float, float] | None) -> None:
-    if depth_range is not None and not 0 < depth_range[0] < depth_range[1] < float('inf'):
-        raise ModelError(
-            f'depth_range {depth_range} m must be (min, max) with 0 < min < max, such as '
-            '(0.001, 10.0)'
-        )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mini-ViT (paper, section 3.3): bin widths and range-attention maps from the decoded features."""
 
-from adabins_ros.model.convolution import convolution
+from adabins_ros.model.decoder import convolution
 import torch
 from torch import nn
 

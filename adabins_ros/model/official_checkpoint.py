@@ -7,9 +7,10 @@ from typing import Any
 from zipfile import is_zipfile
 
 from adabins_ros.model.adabins import AdaBins
+from adabins_ros.model.checkpoint import fill
 from adabins_ros.model.config import AdaBinsConfig, PRESETS
 from adabins_ros.model.errors import ModelError
-from adabins_ros.model.state_dict import fill, learned_count
+from adabins_ros.model.model_file import learned_count
 import torch
 
 # Our prefixes beside the authors'.

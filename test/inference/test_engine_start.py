@@ -14,7 +14,7 @@ from adabins_ros.inference.engines import NetworkSource, Place
 from adabins_ros.inference.engines.building import EngineBuilder
 from adabins_ros.inference.engines.cache import EngineCache
 from adabins_ros.model import AdaBins, AdaBinsConfig, ModelError, save_checkpoint
-from adabins_ros.model.checkpoint import find_model
+from adabins_ros.model.model_file import find_model
 import numpy as np
 import pytest
 import torch

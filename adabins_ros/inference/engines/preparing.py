@@ -21,7 +21,7 @@ import sys
 from adabins_ros.inference.engines.cache import EngineCache
 from adabins_ros.inference.engines.engine import Place
 from adabins_ros.inference.engines.source import NetworkSource
-from adabins_ros.model.checkpoint import find_model
+from adabins_ros.model.model_file import find_model
 from adabins_ros.model.errors import ModelError
 import torch
 

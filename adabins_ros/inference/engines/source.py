@@ -8,7 +8,7 @@ import os
 
 from adabins_ros.inference.engines.cache import network_key, short_hash
 from adabins_ros.model.adabins import AdaBins
-from adabins_ros.model.checkpoint import ModelFile
+from adabins_ros.model.model_file import ModelFile
 from adabins_ros.model.errors import ModelError
 from adabins_ros.provenance import sha256
 
