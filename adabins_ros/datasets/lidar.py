@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.geometry.rectification import EQUIDISTANT_MODEL
+from adabins_ros.geometry.camera import EQUIDISTANT, PinholeCamera
 from adabins_ros.messages import MessageError
 import cv2
 import numpy as np
@@ -81,7 +80,7 @@ def project(
     near = (np.abs(columns / camera.width - 0.5) < 0.5 + _MARGIN) & (
         np.abs(rows / camera.height - 0.5) < 0.5 + _MARGIN
     )
-    if camera.distortion_model == EQUIDISTANT_MODEL:
+    if camera.distortion_model == EQUIDISTANT:
         near = np.ones_like(near)  # straight lines of the pinhole leave a wide image early
     points = points[near]
     if not len(points):
@@ -122,7 +121,7 @@ def _distorted(points: NDArray[np.float32], camera: PinholeCamera) -> NDArray[An
     still = np.zeros(3)
     objects = points.astype(np.float64)[:, None]
     coefficients = np.array(camera.distortion, np.float64)
-    if camera.distortion_model == EQUIDISTANT_MODEL:
+    if camera.distortion_model == EQUIDISTANT:
         four = np.zeros(4)
         four[: min(4, coefficients.size)] = coefficients[:4]
         return cv2.fisheye.projectPoints(objects, still, still, camera.matrix, four)[0]

@@ -7,8 +7,7 @@ import math
 
 from adabins_ros.datasets.lidar import nearest_depth, NEAREST_M, project
 from adabins_ros.geometry.back_projection import back_project
-from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.geometry.rectification import EQUIDISTANT_MODEL
+from adabins_ros.geometry.camera import EQUIDISTANT, PinholeCamera
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +79,7 @@ def _points(depth: NDArray[np.float32], camera: PinholeCamera) -> NDArray[np.flo
     rows, columns = np.nonzero(known)
     pixels = np.stack([columns, rows], -1).astype(np.float64)[:, None]
     coefficients = np.array(camera.distortion, np.float64)
-    if camera.distortion_model == EQUIDISTANT_MODEL:
+    if camera.distortion_model == EQUIDISTANT:
         four = np.resize(coefficients if coefficients.size else np.zeros(4), 4)
         rays = cv2.fisheye.undistortPoints(pixels, camera.matrix, four).reshape(-1, 2)
     else:

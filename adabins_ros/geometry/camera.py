@@ -1,14 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pinhole camera, and what resizing, cropping and binning an image do to it."""
+"""The camera, and what resizing, cropping and binning an image do to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 import math
 from operator import index
+import re
 
 import numpy as np
 from numpy.typing import NDArray
+
+# OpenCV's remap and warps stop at 32767; a wider picture is a damaged header, not a camera.
+MAX_SIDE = 32766
+MAX_PIXELS = 1 << 27
+
+EQUIDISTANT = 'equidistant'
+# Lens models whose picture is not the pinhole's even where all their coefficients are zero.
+_BENT_WITHOUT_COEFFICIENTS = re.compile('fish|equi|kannala|theta|sphere|omni|mei|ucm|ocam|fov')
+
+
+class CameraError(ValueError):
+    """
+    A camera_info or a lens that can't be used.
+
+    The text names the thing, its value and the way out.
+
+    Attributes
+    ----------
+    cause : str
+        Short and stable: 'missing', 'uncalibrated', 'zero size', 'absurd size', 'size', 'data' or
+        'distortion'.
+
+    """
+
+    def __init__(self, cause: str, text: str) -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -30,7 +58,8 @@ class PinholeCamera:
         Principal point, px.
     distortion_model : str
         '' for none, or a name of sensor_msgs: 'plumb_bob', 'rational_polynomial', 'equidistant'.
-        Other names are kept as they are; `Rectifier` refuses them.
+        Other names are kept as they are; what needs the lens (`Rectifier`, `project`, `rays`)
+        refuses them.
     distortion : tuple of float
         Coefficients in the order of the model, for normalised image coordinates.
 
@@ -122,9 +151,10 @@ class PinholeCamera:
         """
         Tell whether straight lines may appear bent.
 
-        An equidistant lens bends them with coefficients of zero too: its radius is f theta.
+        A fisheye lens bends them with coefficients of zero too: its radius is f theta.
         """
-        return self.distortion_model == 'equidistant' or any(self.distortion)
+        name = self.distortion_model.lower()
+        return any(self.distortion) or bool(_BENT_WITHOUT_COEFFICIENTS.search(name))
 
     def scaled(self, width: int, height: int) -> PinholeCamera:
         """

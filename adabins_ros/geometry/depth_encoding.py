@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 FARTHEST_MM = 65535
 """The largest depth that the encoding 16UC1 can say, millimetres."""
+END_SHARE = 0.01
+"""How near to an end of the model's range depth says no more than 'out of range'."""
 
 
 def mark_range(
@@ -42,24 +46,53 @@ def mark_range(
     return marked
 
 
-def millimetres(marked: NDArray[np.float32]) -> NDArray[np.uint16]:
+def millimetres(depth: NDArray[Any]) -> NDArray[np.uint16]:
     """
-    Return depth in the encoding 16UC1 of REP 118.
+    Return depth in the encoding 16UC1 of REP 118; the one rule of all that writes it.
 
     Parameters
     ----------
-    marked : (H, W) float32
-        Metres, NaN and infinities as in REP 117.
+    depth : (H, W) float
+        Metres; NaN, infinities (REP 117), zero and negative depth are unknown.
 
     Returns
     -------
     (H, W) uint16
-        Millimetres, rounded; 0 for what is unknown or out of range; 65535 for what is farther
-        than the encoding can say (it is free at least up to there).
+        Millimetres, rounded; 0 for what is unknown, and for what is farther than the encoding can
+        say (65.535 m): a number there would be a wrong depth.
 
     """
-    scaled = marked * np.float32(1000)
+    scaled = depth * np.float32(1000)
     np.rint(scaled, out=scaled)
-    np.clip(scaled, 0, FARTHEST_MM, out=scaled)
-    scaled[~np.isfinite(marked)] = 0
+    # A comparison with NaN is false.
+    with np.errstate(invalid='ignore'):
+        known = (scaled > 0) & (scaled <= FARTHEST_MM)
+    scaled[~known] = 0
     return scaled.astype(np.uint16)
+
+
+def range_to_show(
+    min_depth: float, max_depth: float, nearest: float, farthest: float
+) -> tuple[float, float]:
+    """
+    Return between which depths a published depth counts as in range (REP 117).
+
+    A model never says more than its farthest depth, nor less than its nearest: what lies within
+    1 % of an end is there because the model has no word for what is beyond. A tighter limit is
+    kept.
+
+    Parameters
+    ----------
+    min_depth, max_depth : float
+        What the user asked for, metres; 0: as far as the model goes.
+    nearest, farthest : float
+        The ends of the model for this camera, metres.
+
+    Returns
+    -------
+    (float, float)
+        For `mark_range`, metres.
+
+    """
+    least, most = nearest * (1 + END_SHARE), farthest * (1 - END_SHARE)
+    return max(min_depth, least), min(max_depth, most) if max_depth > 0 else most

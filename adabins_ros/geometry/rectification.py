@@ -3,24 +3,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.geometry.projection import field_angle, lens
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-BROWN_CONRADY_MODELS = ('plumb_bob', 'rational_polynomial')
-BROWN_CONRADY_COUNTS = (4, 5, 8, 12, 14)
-EQUIDISTANT_MODEL = 'equidistant'
-EQUIDISTANT_COUNT = 4
+# The fixed-point maps are exact to 1/32 px.
+_MAP_TOLERANCE = 1 / 32
 
 
 class Rectifier:
     """
     Turn a distorted camera's images into those of the pinhole camera with the same matrix.
 
-    The maps are made once, in fixed point (1/32 px). Pixels that the lens did not see are black.
+    The maps are made once, in fixed point (1/32 px).
 
     Parameters
     ----------
@@ -31,17 +31,26 @@ class Rectifier:
     ----------
     camera : PinholeCamera
         The camera of the images that come out: same size and matrix, no distortion.
+    seen : (H, W) bool or None
+        The pixels that the lens saw; the others are black, or what the lens model folds back into
+        the image. None: all of them.
 
     Raises
     ------
-    ValueError
-        If the distortion model is unknown or has a wrong number of coefficients.
+    CameraError
+        If the distortion model is unknown or has too many coefficients.
 
     """
 
     def __init__(self, camera: PinholeCamera) -> None:
         self.camera = camera.rectified()
-        self._maps = _rectification_maps(camera) if camera.is_distorted else None
+        self.seen: NDArray[np.bool_] | None = None
+        self._maps: tuple[NDArray[Any], NDArray[Any]] | None = None
+        if camera.is_distorted:
+            columns, rows = _source_pixels(camera)
+            seen = _seen(camera, columns, rows)
+            self.seen = None if seen.all() else seen
+            self._maps = cv2.convertMaps(columns, rows, cv2.CV_16SC2)
 
     def rectify(self, image: NDArray[Any]) -> NDArray[Any]:
         """
@@ -73,38 +82,21 @@ class Rectifier:
         return cv2.remap(image, *self._maps, cv2.INTER_LINEAR)
 
 
-def _rectification_maps(camera: PinholeCamera) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return OpenCV's fixed-point maps from rectified to distorted pixels."""
+def _source_pixels(camera: PinholeCamera) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return from which column and row of the distorted image each pixel comes, float32 (H, W)."""
+    fisheye, coefficients = lens(camera)
+    make = cv2.fisheye.initUndistortRectifyMap if fisheye else cv2.initUndistortRectifyMap
     size = (camera.width, camera.height)
-    same_axes = np.eye(3)
-    if camera.distortion_model == EQUIDISTANT_MODEL:
-        coefficients = _equidistant_coefficients(camera.distortion)
-        return cv2.fisheye.initUndistortRectifyMap(
-            camera.matrix, coefficients, same_axes, camera.matrix, size, cv2.CV_16SC2
-        )
-    if camera.distortion_model not in BROWN_CONRADY_MODELS:
-        known = ', '.join((*BROWN_CONRADY_MODELS, EQUIDISTANT_MODEL))
-        raise ValueError(
-            f'distortion model {camera.distortion_model!r} is unknown; known are {known}: '
-            'rectify the images elsewhere or calibrate with one of these'
-        )
-    if len(camera.distortion) not in BROWN_CONRADY_COUNTS:
-        raise ValueError(
-            f'{len(camera.distortion)} distortion coefficients for '
-            f'{camera.distortion_model!r}; it takes 4, 5, 8, 12 or 14'
-        )
-    coefficients = np.array(camera.distortion)
-    return cv2.initUndistortRectifyMap(
-        camera.matrix, coefficients, same_axes, camera.matrix, size, cv2.CV_16SC2
-    )
+    return make(camera.matrix, coefficients, np.eye(3), camera.matrix, size, cv2.CV_32FC1)
 
 
-def _equidistant_coefficients(distortion: tuple[float, ...]) -> NDArray[np.float64]:
-    """Return k1..k4; drivers publish none for an ideal lens, or zeros behind the four."""
-    if not any(distortion):
-        return np.zeros(EQUIDISTANT_COUNT)
-    if len(distortion) < EQUIDISTANT_COUNT or any(distortion[EQUIDISTANT_COUNT:]):
-        raise ValueError(
-            f'{len(distortion)} distortion coefficients for {EQUIDISTANT_MODEL!r}; it takes 4'
-        )
-    return np.array(distortion[:EQUIDISTANT_COUNT])
+def _seen(camera: PinholeCamera, columns: NDArray[Any], rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which pixels come from within the distorted image, and not by folding back, (H, W)."""
+    last_column, last_row = camera.width - 1 + _MAP_TOLERANCE, camera.height - 1 + _MAP_TOLERANCE
+    seen = (columns >= -_MAP_TOLERANCE) & (columns <= last_column)
+    seen &= (rows >= -_MAP_TOLERANCE) & (rows <= last_row)
+    x = (np.arange(camera.width) - camera.cx) / camera.fx
+    y = (np.arange(camera.height) - camera.cy) / camera.fy
+    folded = np.hypot(x, y[:, np.newaxis]) > math.tan(field_angle(camera))
+    result: NDArray[np.bool_] = seen & ~folded
+    return result

@@ -8,14 +8,12 @@ from collections.abc import Mapping
 import math
 from typing import Any
 
+from adabins_ros.geometry.camera import MAX_PIXELS, MAX_SIDE
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import MessageError
 
-# OpenCV's remap and warps stop at 32767; a wider picture is a damaged header, not a camera.
-MAX_SIDE = 32766
-MAX_PIXELS = 1 << 27
 _ARRAY_TYPECODES = {'u1': 'B', 'i1': 'b', 'u2': 'H', 'i2': 'h', 'f4': 'f'}
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+from adabins_ros.geometry.depth_encoding import FARTHEST_MM, millimetres
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,6 @@ _CONFIG = struct.Struct('<iff')
 _CONFIG_BYTES = _CONFIG.size
 _RVL_SIZE = struct.Struct('<II')
 _RVL_SIZE_BYTES = _RVL_SIZE.size
-_MAX_MILLIMETRES = 65535
 
 
 def decode_compressed_depth(message: Any) -> NDArray[np.float32]:
@@ -148,12 +148,8 @@ def in_metres(depth: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def in_millimetres(depth: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return floating metres as uint16 millimetres, rounded; 0 where unknown or beyond 65.535."""
-    if depth.dtype == np.uint16:
-        return depth
-    millimetres = np.rint(depth.astype(np.float64) * 1000)
-    known = (millimetres > 0) & (millimetres <= _MAX_MILLIMETRES)
-    return np.where(known, millimetres, 0).astype(np.uint16)
+    """Return floating metres as `millimetres` does; uint16 is millimetres already."""
+    return depth if depth.dtype == np.uint16 else millimetres(depth)
 
 
 def _plain_depth(data: NDArray[np.uint8], text: str) -> NDArray[np.float32]:
@@ -201,4 +197,4 @@ def _to_inverse(
     known = (depth > 0) & (depth < np.float32(max_depth))
     with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
         inverse = np.float32(quant_a) / depth + np.float32(quant_b)
-    return np.where(known, np.clip(inverse, 0, _MAX_MILLIMETRES), 0).astype(np.uint16)
+    return np.where(known, np.clip(inverse, 0, FARTHEST_MM), 0).astype(np.uint16)

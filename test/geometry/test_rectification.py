@@ -134,18 +134,59 @@ def test_an_unknown_distortion_model_is_named_with_those_that_are_known():
 
 
 @pytest.mark.parametrize(
-    ('model', 'distortion'),
-    [
-        ('plumb_bob', (0.1, 0.2, 0.3)),
-        ('rational_polynomial', (0.1,) * 6),
-        ('equidistant', (0.1, 0.2)),
-        ('equidistant', (0.1,) * 5),
-    ],
+    ('model', 'distortion'), [('equidistant', (0.1,) * 5), ('plumb_bob', (0.1,) * 15)]
 )
 def test_a_wrong_number_of_coefficients_is_named(model, distortion):
     camera = replace(CAMERA, distortion_model=model, distortion=distortion)
     with pytest.raises(ValueError, match=f"{len(distortion)} distortion coefficients.*'{model}'"):
         Rectifier(camera)
+
+
+@pytest.mark.parametrize(
+    ('model', 'distortion'),
+    [
+        ('plumb_bob', (0.1, 0.2, 0.3)),
+        ('rational_polynomial', (0.1,) * 6),
+        ('equidistant', (0.1, 0.2)),
+    ],
+)
+def test_coefficients_that_a_driver_leaves_out_are_zero(model, distortion):
+    camera = replace(CAMERA, distortion_model=model, distortion=distortion)
+    whole = replace(camera, distortion=(*distortion, *[0.0] * (8 - len(distortion))))
+    image = np.random.default_rng(0).integers(0, 256, (240, 320), dtype=np.uint8)
+    np.testing.assert_array_equal(
+        Rectifier(camera).rectify(image), Rectifier(whole).rectify(image)
+    )
+
+
+@pytest.mark.parametrize('name', ['pincushion', 'wide', 'fisheye'])
+def test_the_pixels_that_the_lens_saw_are_told(name):
+    rectifier = Rectifier(lens(name))
+    white = rectifier.rectify(np.full((240, 320), 255, np.uint8))
+    if rectifier.seen is None:
+        assert (white == 255).all()
+    else:
+        assert (white[rectifier.seen] > 240).all()
+        assert (white == 0)[~rectifier.seen].mean() > 0.8
+    assert (rectifier.seen is None) == (name != 'pincushion')
+
+
+def test_a_lens_that_sees_more_than_the_image_leaves_no_pixel_unseen():
+    assert Rectifier(lens('barrel')).seen is None
+    assert Rectifier(CAMERA).seen is None
+
+
+def test_what_the_lens_model_folds_back_into_the_image_was_not_seen():
+    """Beyond 44 degrees this polynomial turns back: there the picture would be mirrored."""
+    camera = replace(
+        CAMERA, fx=120.0, fy=120.0, distortion_model='plumb_bob', distortion=(-0.35, 0.0)
+    )
+    rectifier = Rectifier(camera)
+    x, y = normalised_coordinates(camera)
+    beyond = np.hypot(x, y) > 0.98
+    assert beyond.any()
+    assert not rectifier.seen[beyond].any()
+    assert rectifier.seen[np.hypot(x, y) < 0.97].all()
 
 
 def test_an_image_of_another_size_is_refused_with_both_sizes():

@@ -6,9 +6,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.geometry.camera import CameraError, PinholeCamera
+from adabins_ros.geometry.camera_for import camera_for
 from adabins_ros.messages import (
-    camera_from_info,
     camera_info_fields,
     cloud_fields,
     decode_rgb,
@@ -132,6 +132,9 @@ K = (500.0, 0.0, 320.0, 0.0, 510.0, 240.0, 0.0, 0.0, 1.0)
 P = (400.0, 0.0, 310.0, 0.0, 0.0, 400.0, 230.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
+IMAGE = (480, 640)
+
+
 def _info(make: Any, **changes: Any) -> Any:
     fields = {'width': 640, 'height': 480, 'distortion_model': 'plumb_bob'}
     fields |= {'d': [0.0] * 5, 'k': list(K), 'p': list(P), **changes}
@@ -139,32 +142,32 @@ def _info(make: Any, **changes: Any) -> Any:
 
 
 def test_a_plain_camera_info(make: Any) -> None:
-    assert camera_from_info(_info(make)) == PinholeCamera(640, 480, 500, 510, 320, 240)
+    assert camera_for(_info(make), IMAGE) == PinholeCamera(640, 480, 500, 510, 320, 240)
 
 
 def test_distortion_is_kept_for_the_raw_image_and_gone_for_the_rectified(make: Any) -> None:
     message = _info(make, d=[0.1, -0.2, 0.0, 0.0, 0.05])
-    raw = camera_from_info(message)
+    raw = camera_for(message, IMAGE, '/camera/image_raw')
     assert raw.distortion_model == 'plumb_bob'
     assert raw.distortion == pytest.approx((0.1, -0.2, 0.0, 0.0, 0.05))
     assert raw.is_distorted
-    rectified = camera_from_info(message, rectified=True)
+    rectified = camera_for(message, IMAGE, '/camera/image_rect')
     assert rectified == PinholeCamera(640, 480, 400, 400, 310, 230)
 
 
 def test_a_fisheye_stays_one_with_zero_coefficients(make: Any) -> None:
-    camera = camera_from_info(_info(make, distortion_model='equidistant', d=[0.0] * 4))
+    camera = camera_for(_info(make, distortion_model='equidistant', d=[0.0] * 4), IMAGE)
     assert camera.is_distorted
 
 
 def test_the_region_of_interest_shifts_the_principal_point(make: Any) -> None:
     roi = {'x_offset': 100, 'y_offset': 40, 'width': 320, 'height': 240, 'do_rectify': True}
-    camera = camera_from_info(_info(make, roi=roi))
+    camera = camera_for(_info(make, roi=roi), (240, 320))
     assert camera == PinholeCamera(320, 240, 500, 510, 220, 200)
 
 
 def test_binning_keeps_the_rays_of_pixel_blocks(make: Any) -> None:
-    camera = camera_from_info(_info(make, binning_x=2, binning_y=4))
+    camera = camera_for(_info(make, binning_x=2, binning_y=4), (120, 320))
     assert (camera.width, camera.height) == (320, 120)
     # The centre of the first block of 2x4 pixels is at (0.5, 1.5) in the full image.
     assert -camera.cx / camera.fx == pytest.approx((0.5 - 320) / 500)
@@ -173,7 +176,7 @@ def test_binning_keeps_the_rays_of_pixel_blocks(make: Any) -> None:
 
 def test_the_region_is_cut_out_before_binning(make: Any) -> None:
     roi = {'x_offset': 100, 'y_offset': 40, 'width': 320, 'height': 240, 'do_rectify': False}
-    camera = camera_from_info(_info(make, roi=roi, binning_x=2, binning_y=2))
+    camera = camera_for(_info(make, roi=roi, binning_x=2, binning_y=2), (120, 160))
     assert camera == PinholeCamera(640, 480, 500, 510, 320, 240).cropped(100, 40, 320, 240).binned(
         2, 2
     )
@@ -185,7 +188,8 @@ def test_the_region_is_cut_out_before_binning(make: Any) -> None:
         ({'k': [0.0] * 9}, 'uncalibrated'),
         ({'k': [float('nan')] * 9}, 'uncalibrated'),
         ({'width': 0}, 'zero size'),
-        ({'width': 0, 'height': 0}, 'zero size'),
+        ({'d': [0.1, float('nan')]}, 'distortion'),
+        ({'width': 0, 'height': 0, 'k': [0.0] * 9}, 'uncalibrated'),
         ({'width': 100_000}, 'absurd size'),
         ({'binning_x': 1000}, 'zero size'),
         (
@@ -197,16 +201,16 @@ def test_the_region_is_cut_out_before_binning(make: Any) -> None:
 def test_an_unusable_camera_info_is_refused(
     make: Any, changes: dict[str, Any], cause: str
 ) -> None:
-    with pytest.raises(MessageError) as caught:
-        camera_from_info(_info(make, **changes))
+    with pytest.raises(CameraError) as caught:
+        camera_for(_info(make, **changes), IMAGE)
     assert caught.value.cause == cause
 
 
 def test_an_uncalibrated_camera_says_what_to_do(make: Any) -> None:
-    with pytest.raises(MessageError, match='horizontal_fov_deg'):
-        camera_from_info(_info(make, k=[0.0] * 9))
-    with pytest.raises(MessageError, match='P with fx = 0'):
-        camera_from_info(_info(make, p=[0.0] * 12), rectified=True)
+    with pytest.raises(CameraError, match='horizontal_fov_deg'):
+        camera_for(_info(make, k=[0.0] * 9), IMAGE)
+    with pytest.raises(CameraError, match='P with fx = 0'):
+        camera_for(_info(make, p=[0.0, 1.0] + [0.0] * 10), IMAGE, rectified=True)
 
 
 def test_ros_1_names_are_understood() -> None:
@@ -214,7 +218,7 @@ def test_ros_1_names_are_understood() -> None:
     message = SimpleNamespace(width=640, height=480, distortion_model='plumb_bob', roi=roi)
     message.D, message.K, message.P = (), K, P
     message.binning_x = message.binning_y = 0
-    assert camera_from_info(message).fx == 500
+    assert camera_for(message, IMAGE).fx == 500
 
 
 @pytest.mark.parametrize(
@@ -228,8 +232,9 @@ def test_ros_1_names_are_understood() -> None:
 )
 def test_a_camera_reads_as_it_was_written(make: Any, camera: PinholeCamera) -> None:
     message = make('sensor_msgs/CameraInfo', **camera_info_fields(camera))
-    assert camera_from_info(message) == camera
-    assert camera_from_info(message, rectified=True).distortion == ()
+    size = (camera.height, camera.width)
+    assert camera_for(message, size) == camera
+    assert camera_for(message, size, rectified=True).distortion == ()
     assert message.distortion_model
 
 

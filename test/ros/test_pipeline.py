@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.geometry.depth_encoding import mark_range, millimetres
 from adabins_ros.messages.clouds import read_cloud
 import numpy as np
 import pytest
@@ -176,16 +175,3 @@ def test_focal_correction_can_be_switched_off_while_points_stay_right():
     messages = run(estimator, info_of(CAMERA), focal_correction=False)
     assert estimator.focal_lengths == [None]
     assert len(finite_points(messages['points']))
-
-
-def test_depth_beyond_the_range_is_infinite_and_unknown_depth_stays_nan():
-    depth = np.array([[0.1, 0.5, 2.0, 5.0, 9.0, np.nan]], np.float32)
-    marked = mark_range(depth, 0.5, 5.0)
-    np.testing.assert_array_equal(marked, [[-np.inf, 0.5, 2.0, 5.0, np.inf, np.nan]])
-    np.testing.assert_array_equal(mark_range(depth, 0.0, np.inf), depth)
-
-
-def test_millimetres_are_rounded_and_never_wrap_around():
-    depth = [0.0004, 0.0006, 1.2344, 1.2346, 65.5349, 65.6, 80.0, np.inf, -np.inf, np.nan]
-    expected = [0, 1, 1234, 1235, 65535, 65535, 65535, 0, 0, 0]
-    np.testing.assert_array_equal(millimetres(np.array([depth], np.float32))[0], expected)
