@@ -22,8 +22,10 @@ from .errors import MessageError
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 # Within picture data 0xff is followed by 0 or a restart marker (0xd0 to 0xd7) and nothing else.
+# Any number of 0xff may stand before a marker. Searching with \xff+ would try each run of them
+# once from every byte of it: erased flash, all 0xff, would take time with the square of its size.
 _MARKER = re.compile(rb'\xff+[\x01-\xfe]')
-_SCAN_END = re.compile(rb'\xff+[\x01-\xcf\xd8-\xfe]')
+_SCAN_END = re.compile(rb'\xff[\x01-\xcf\xd8-\xfe]')
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BETWEEN_SCANS = frozenset((0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)))

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from adabins_ros.geometry.camera import CameraError
+from adabins_ros.geometry.camera_for import camera_for
 from adabins_ros.messages import (
-    camera_from_info,
     decode_compressed_depth,
     decode_compressed_rgb,
     decode_depth,
@@ -43,7 +44,7 @@ FILES = [
 def _either(decode: Callable[[Any], Any], message: Any) -> Any:
     try:
         return decode(message)
-    except MessageError as error:
+    except (MessageError, CameraError) as error:
         assert error.cause
         assert str(error)
         return None
@@ -159,5 +160,6 @@ def test_any_camera_info(
         binning_y=1,
         roi=SimpleNamespace(**dict(zip(names, region, strict=True))),
     )
-    _either(camera_from_info, message)
-    _either(lambda info: camera_from_info(info, rectified=True), message)
+    for topic in ('image_raw', 'image_rect'):
+        camera = _either(lambda info, topic=topic: camera_for(info, (48, 64), topic), message)
+        assert camera is None or (camera.height, camera.width) == (48, 64)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from time import process_time
 from typing import Any
 import zlib
 
@@ -141,6 +142,25 @@ def test_a_jpeg_with_foreign_bytes_in_its_middle_is_refused(make_recorded: Any) 
     data[middle:-80] = b'\xff\x10\xff\x42'
     with pytest.raises(MessageError, match='damaged at byte'):
         decode_compressed_rgb(_message(make_recorded, 'jpeg', bytes(data)))
+
+
+def test_a_jpeg_that_ends_in_erased_flash_takes_time_with_its_size_and_no_more(
+    make_recorded: Any,
+) -> None:
+    """75 kB of 0xff stopped a node for 33 s."""
+    data = _file(_noise(), '.jpg')
+
+    def seconds(erased: int) -> float:
+        message = _message(make_recorded, 'jpeg', data[:-200] + erased * b'\xff')
+        least = float('inf')
+        for _ in range(3):
+            start = process_time()
+            with pytest.raises(MessageError, match='cut off'):
+                decode_compressed_rgb(message)
+            least = min(least, process_time() - start)
+        return least
+
+    assert seconds(16_000) < 24 * seconds(2_000)
 
 
 def test_any_changed_byte_of_a_png_is_found(make_recorded: Any) -> None:
