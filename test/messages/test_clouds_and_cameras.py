@@ -299,12 +299,12 @@ def test_cv_bridge_gives_the_same_picture(encoding: str, big: int) -> None:
     channels = 1 if encoding.startswith('bayer') else channels
     item = 2 if encoding.endswith('16') else 1
     row = 32 * channels * item
-    data = np.random.default_rng(0).integers(0, 256, 24 * (row + 6), dtype=np.uint8)
+    data = np.random.default_rng(0).integers(0, 256, 24 * (row + 24), dtype=np.uint8)
     message = sensor_msgs.Image(
         encoding=encoding,
         width=32,
         height=24,
-        step=row + 6,
+        step=row + 24,  # whole pixels of every encoding, which cv_bridge needs
         is_bigendian=big,
         data=data.tobytes(),
     )
