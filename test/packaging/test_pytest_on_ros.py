@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`colcon test` on a ROS machine finds the tests and runs them."""
 
-from collections import Counter
 import subprocess
 import sys
 
