@@ -220,6 +220,7 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
             if now > seconds + 2 and latest.get('rate in (Hz)') == '0.00':
                 break
         memory.append((now, memory_mib(node.pid)))
+        libraries = Path(f'/proc/{node.pid}/maps').read_text()
         after_a_minute = next((m for t, m in memory if t >= 60), None)
         # The first frames also plan and allocate, and are measured as the start.
         late = np.percentile(subscriber.latency_ms[round(options.rate) :], [50, 90, 99])
@@ -238,6 +239,12 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
                 f'camera to subscriber p{percent} (ms)': round(float(value), 2)
                 for percent, value in zip((50, 90, 99), late, strict=True)
             },
+            'camera to publish, p99 / p50': round(
+                float(latest['camera to publish p99 (ms)'])
+                / float(latest['camera to publish p50 (ms)']),
+                2,
+            ),
+            'torch is loaded': 'libtorch' in libraries,
             'node, cores busy': round(busy_s / over_s, 2),
             'resident at the first depth (MiB)': round(memory[0][1], 1),
             'resident at the end (MiB)': round(memory[-1][1], 1),

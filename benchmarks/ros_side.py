@@ -154,10 +154,9 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
     from adabins_ros.inference.estimate import DepthEstimate
     from adabins_ros.messages.buffers import ReusedArrays
     from adabins_ros.messages.images import decode_rgb
-    from adabins_ros.ros.frame_arrays import HostArrays, ProductLimits
     from adabins_ros.ros.parameters import DepthNodeSettings
     from adabins_ros.ros.process import keep_freed_memory
-    from adabins_ros.ros.products import FrameProducts
+    from adabins_ros.ros.products import Frame, PRODUCTS
     import rclpy
     from rclpy.qos import QoSProfile
     from sensor_msgs.msg import Image, PointCloud2
@@ -176,7 +175,8 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
     memory = ReusedArrays()
     estimate = DepthEstimate(depth, std, np.zeros(0, np.float32), (height, width))
     usual = UsualWay()
-    products = {'depth': 'image', 'std': 'std', 'color': 'color', 'points': 'points'}
+    rows = {product.name: product for product in PRODUCTS}
+    products = {topic: rows['image' if topic == 'depth' else topic] for topic in TOPICS}
 
     def the_usual_way(stride: int, as_list: bool = False) -> Callable[[], None]:
         def publish() -> None:
@@ -191,10 +191,17 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
 
         def publish() -> None:
             rgb = decode_rgb(image)
-            limits = ProductLimits(settings, MAX_DEPTH)
-            made = FrameProducts(image.header, HostArrays(rgb, camera, estimate, limits, memory))
+            made = Frame(
+                image.header,
+                rgb,
+                camera,
+                settings,
+                memory,
+                estimate=estimate,
+                model_range=(0.0, MAX_DEPTH),
+            )
             for topic, product in products.items():
-                publishers[topic].publish(getattr(made, product)())
+                publishers[topic].publish(product.make(made))
 
         return publish
 

@@ -7,12 +7,9 @@ from collections.abc import Callable
 import threading
 from typing import Any
 
-from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.messages.camera_info import camera_from_info
-from adabins_ros.messages.errors import MessageError
-
-ASPECT_TOLERANCE = 0.02
-"""Widest relative difference of the two scales at which camera_info still fits an image."""
+from adabins_ros.geometry.camera import CameraError, PinholeCamera
+from adabins_ros.geometry.camera_for import camera_for
+from adabins_ros.ros.parameters import DepthNodeSettings
 
 
 class CameraSource:
@@ -28,15 +25,22 @@ class CameraSource:
     warn
         Takes a cause and a text for each thing that is wrong.
 
+    Attributes
+    ----------
+    image_topic : str
+        Of the images, whose name tells whether they are rectified.
+    problem : str or None
+        Why the last image has no intrinsics.
+
     """
 
     def __init__(self, topic: str, warn: Callable[[str, str], object]) -> None:
         self.topic = topic
+        self.image_topic = ''
         self.problem: str | None = None
         self._warn = warn
         self._arrived = threading.Event()
         self._message: Any = None
-        self._converted: tuple[Any, PinholeCamera] | None = None
 
     def update(self, message: Any) -> None:
         """Take a sensor_msgs/CameraInfo as the latest."""
@@ -48,66 +52,44 @@ class CameraSource:
         return self._arrived.wait(timeout_s)
 
     def camera_for(
-        self, width: int, height: int, frame_id: str, horizontal_fov_deg: float
+        self, image_size: tuple[int, int], frame_id: str, settings: DepthNodeSettings
     ) -> PinholeCamera | None:
         """
         Return the intrinsics of an image, or None where nothing tells them.
 
         Parameters
         ----------
-        width, height
-            Size of the image, px; intrinsics for another size of the same shape are scaled.
+        image_size
+            Height and width, px.
         frame_id
             Of the image; that of camera_info should be the same.
-        horizontal_fov_deg
-            Stands in for a missing or unusable camera_info, degrees; 0: nothing does.
+        settings
+            The node's parameters for this image.
 
         """
-        try:
-            camera = self._calibrated(width, height, frame_id)
-            self.problem = None
-            return camera
-        except ValueError as error:
-            cause, text = getattr(error, 'cause', 'value'), str(error)
-        if horizontal_fov_deg > 0:
-            self.problem = None
-            return PinholeCamera.from_horizontal_fov(width, height, horizontal_fov_deg)
-        self.problem = (
-            f'{text}; until then depth is that of the camera of training and no points '
-            'are published'
-        )
-        self._warn(f'camera_info: {cause}', self.problem)
-        return None
-
-    def _calibrated(self, width: int, height: int, frame_id: str) -> PinholeCamera:
-        """Return what camera_info says about an image; raise MessageError if it says nothing."""
         message = self._message
-        if message is None:
-            raise MessageError(
-                'missing',
-                f'no camera_info on {self.topic}: publish it, remap camera_info, or set the '
-                'parameter horizontal_fov_deg',
+        try:
+            camera = camera_for(
+                message,
+                image_size,
+                self.image_topic,
+                rectified=settings.rectified_input,
+                horizontal_fov_deg=settings.horizontal_fov_deg,
+                info_topic=self.topic,
             )
-        if self._converted is None or self._converted[0] is not message:
-            try:
-                self._converted = message, camera_from_info(message)
-            except ValueError as error:
-                cause = getattr(error, 'cause', 'value')
-                raise MessageError(cause, f'camera_info on {self.topic}: {error}') from None
-        camera = self._converted[1]
-        if frame_id and message.header.frame_id and message.header.frame_id != frame_id:
+        except CameraError as error:
+            self.problem = (
+                f'{error}; until then depth is that of the camera of training and no points '
+                'are published'
+            )
+            self._warn(f'camera_info: {error.cause}', self.problem)
+            return None
+        self.problem = None
+        info_frame = '' if message is None else message.header.frame_id
+        if frame_id and info_frame and info_frame != frame_id:
             self._warn(
                 'camera_info: frame_id',
                 f'images are in the frame {frame_id!r}, camera_info on {self.topic} in '
-                f'{message.header.frame_id!r}: does it belong to this camera?',
+                f'{info_frame!r}: does it belong to this camera?',
             )
-        if (camera.width, camera.height) == (width, height):
-            return camera
-        if abs(width * camera.height / (height * camera.width) - 1) > ASPECT_TOLERANCE:
-            raise MessageError(
-                'size',
-                f'camera_info on {self.topic} is for {camera.width}x{camera.height} px, images '
-                f'are {width}x{height} px, of another shape: publish the camera_info of these '
-                'images, or set the parameter horizontal_fov_deg',
-            )
-        return camera.scaled(width, height)
+        return camera

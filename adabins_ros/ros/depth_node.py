@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from functools import partial
 from itertools import takewhile
 import sys
 import time
@@ -14,10 +12,11 @@ from typing import Any, TYPE_CHECKING
 
 from adabins_ros.ros.camera_stream import CameraStream
 from adabins_ros.ros.declared_parameters import DepthNodeParameters
-from adabins_ros.ros.frame_worker import FrameWorker, ReceivedFrame, surviving
+from adabins_ros.ros.diagnostics import ThrottledWarnings
+from adabins_ros.ros.frame_worker import FrameWorker
 from adabins_ros.ros.model_loading import ConfigurationError, free_cached_memory, load_predictor
 from adabins_ros.ros.process import run_node
-from adabins_ros.ros.throttled_warnings import ThrottledWarnings
+from adabins_ros.ros.products import PRODUCTS
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -39,10 +38,9 @@ class DepthNode(LifecycleNode):
         What is loaded and listened to; can be set while the node is unconfigured.
     autostart
         Configure and activate at the start.
-    rectify, focal_correction, horizontal_fov_deg, min_depth, max_depth, point_stride,
-    max_std_ratio, edge_ratio, color_max_depth, publish_image, publish_image_raw, publish_std,
-    publish_color, publish_points, publish_bin_centers
-        Apply from the next frame on. `DepthNodeSettings` describes each.
+    rectify, rectified_input, focal_correction, horizontal_fov_deg, min_depth, max_depth,
+    point_stride, max_std_ratio, edge_ratio, color_max_depth, publish_NAME
+        Apply from the next frame on. `DepthNodeSettings` describes each; NAME is a product's.
 
     Subscribers
     -----------
@@ -54,20 +52,9 @@ class DepthNode(LifecycleNode):
 
     Publishers
     ----------
-    depth/image : sensor_msgs/Image
-        32FC1, metres; NaN unknown, +Inf beyond and -Inf below the range (REP 117, 118).
-    depth/image_raw : sensor_msgs/Image
-        16UC1, millimetres; 0 invalid.
-    depth/camera_info : sensor_msgs/CameraInfo
-        Intrinsics of the published depth.
-    depth/std : sensor_msgs/Image
-        32FC1, one standard deviation, metres.
-    depth/color : sensor_msgs/Image
-        rgb8, for people.
-    points : sensor_msgs/PointCloud2
-        Organised, x y z rgb std in the camera's optical frame (REP 103); NaN where gated out.
-    depth/bin_centers : std_msgs/Float32MultiArray
-        The depth bins of this frame, metres.
+    depth/image, depth/image_raw, depth/camera_info, depth/std, depth/color, points,
+    depth/bin_centers
+        The rows of `products.PRODUCTS`, which describes each.
     /diagnostics : diagnostic_msgs/DiagnosticArray
         Once a second, in every state.
 
@@ -78,7 +65,7 @@ class DepthNode(LifecycleNode):
         self._predictor: DepthPredictor | None = None
         self._worker: FrameWorker | None = None
         self._problem: str | None = None
-        self._warnings = ThrottledWarnings(self.get_logger())
+        self._warnings = ThrottledWarnings(self.get_logger().warning)
         self._current = DepthNodeParameters(self, lambda: self._predictor is not None)
         self._streams: list[CameraStream] = []
         self._make_streams()
@@ -127,11 +114,10 @@ class DepthNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to the camera and begin to compute."""
-        transport = self._current.settings.image_transport
-        self._worker = FrameWorker(self._process)
+        self._worker = FrameWorker()
         try:
             for stream in self._streams:
-                stream.listen(transport, partial(self._worker.put, stream))
+                stream.listen(self._worker)
         except RuntimeError as error:  # an unusable qos_overrides parameter
             self.get_logger().error(f'activation failed: {error}')
             self._stop_listening()
@@ -175,7 +161,10 @@ class DepthNode(LifecycleNode):
         """Have a stream for each camera; those that are there keep their statistics."""
         names = self._current.settings.cameras
         if tuple(stream.name for stream in self._streams) != names:
-            self._streams = [CameraStream(self, name, self._warnings) for name in names]
+            self._streams = [
+                CameraStream(self, name, self._warnings, lambda: self._current.settings)
+                for name in names
+            ]
 
     def _stop_listening(self) -> None:
         for stream in self._streams:
@@ -194,26 +183,13 @@ class DepthNode(LifecycleNode):
             self._predictor = None
         free_cached_memory()
 
-    def _process(self, received: Sequence[ReceivedFrame]) -> None:
-        """Compute and publish what somebody subscribes to; runs in the worker's thread."""
-        settings = self._current.settings
-        for each in received:
-            with surviving(each.stream):
-                frame = each.stream.begin(each.message, settings)
-                if frame is not None:
-                    each.stream.finish(frame, each.arrived_s)
-
     def _publish_diagnostics(self) -> None:
         state = 'inactive' if self._worker is None else 'active'
+        if self._predictor is None:
+            state = 'unconfigured'
         message = DiagnosticArray(
             status=[
-                stream.status(
-                    'unconfigured' if self._predictor is None else state,
-                    self._problem,
-                    self._predictor,
-                    self._current.settings,
-                )
-                for stream in self._streams
+                stream.status(state, self._problem, self._predictor) for stream in self._streams
             ]
         )
         message.header.stamp = self.get_clock().now().to_msg()
@@ -227,6 +203,8 @@ def main(args: list[str] | None = None) -> int:
         usage='depth_node [--ros-args -p PARAMETER:=VALUE -r TOPIC:=OTHER ...]',
         description='Metric depth, its standard deviation and points from a camera. '
         'Parameters: config/depth.yaml, or ros2 param describe on the running node.',
+        epilog='Publishes:\n' + '\n'.join(f'  {p.topic:18} {p.description}' for p in PRODUCTS),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command_line = sys.argv[1:] if args is None else args
     parser.parse_args(list(takewhile(lambda word: word != '--ros-args', command_line)))

@@ -3,43 +3,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 import threading
 import time
 import traceback
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from adabins_ros.messages.errors import MessageError
-from adabins_ros.ros.camera_stream import CameraStream
 from adabins_ros.ros.model_loading import free_cached_memory, out_of_memory
-from adabins_ros.ros.newest_frame import NewestFrames
+
+Item = TypeVar('Item')
+
+
+class NewestFrames(Generic[Item]):
+    """
+    Hand the newest frame of each camera from the thread that receives to the one that computes.
+
+    A slot of size one for each camera: a frame that was not taken before its camera's next one
+    arrived is dropped, so the taker never starts on a frame older than the one that arrived last.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._frames: dict[str, Item] = {}
+        self._closed = False
+
+    def put(self, camera: str, frame: Item) -> bool:
+        """
+        Store a frame in place of the one of its camera that waits; after `close` it is ignored.
+
+        Returns
+        -------
+        dropped
+            Whether a frame that waited was dropped for this one.
+
+        """
+        with self._changed:
+            if self._closed:
+                return False
+            dropped = camera in self._frames
+            self._frames[camera] = frame
+            self._changed.notify()
+            return dropped
+
+    def take(self, timeout_s: float | None = None) -> Item | None:
+        """
+        Wait for a frame and remove it.
+
+        Parameters
+        ----------
+        timeout_s
+            Longest wait in seconds; None waits for a frame or for `close`.
+
+        Returns
+        -------
+        frame
+            The newest of the camera that has waited longest, so that cameras take turns; None when
+            the time ran out or the slots were closed.
+
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._frames or self._closed, timeout_s)
+            return self._frames.pop(next(iter(self._frames))) if self._frames else None
+
+    def close(self) -> None:
+        """Wake the taker for good and forget the frames that wait."""
+        with self._changed:
+            self._closed = True
+            self._frames = {}
+            self._changed.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether the slots were closed."""
+        with self._changed:
+            return self._closed
+
+
+class Camera(Protocol):
+    """What the worker needs of a `CameraStream`."""
+
+    name: str
+
+    def process(self, message: Any, arrived_s: float) -> None:
+        """Compute and publish what somebody subscribes to of an image message."""
+
+    def give_up(self, cause: str, text: str) -> None:
+        """Count and report a frame that led to nothing."""
 
 
 @dataclass(frozen=True)
 class ReceivedFrame:
     """An image message, whose it is, and when it arrived, `time.perf_counter` seconds."""
 
-    stream: CameraStream
+    camera: Camera
     message: Any
     arrived_s: float = field(default_factory=time.perf_counter)
 
 
 class FrameWorker:
     """
-    Run `work` on the newest frames of all cameras, in one thread, from `start` to `stop`.
+    Process the newest frames of all cameras in turn, in one thread, from `start` to `stop`.
 
-    Parameters
-    ----------
-    work
-        Called with all frames that wait, one a camera; what it raises is counted and said, never
-        fatal.
-
+    What a frame raises is counted and said, never fatal.
     """
 
-    def __init__(self, work: Callable[[Sequence[ReceivedFrame]], None]) -> None:
-        self._work = work
+    def __init__(self) -> None:
         self._slots: NewestFrames[ReceivedFrame] = NewestFrames()
         # A daemon: a network call of seconds must not hold up the end of the process.
         self._thread = threading.Thread(target=self._run, name='depth', daemon=True)
@@ -48,14 +117,12 @@ class FrameWorker:
         """Begin to take frames."""
         self._thread.start()
 
-    def put(self, stream: CameraStream, message: Any) -> None:
-        """Hand over an image message of a camera; never waits."""
-        stream.statistics.count_received()
-        if self._slots.put(stream.name, ReceivedFrame(stream, message)):
-            stream.statistics.count_dropped()
+    def put(self, camera: Camera, message: Any) -> bool:
+        """Hand over an image message of a camera; tell whether another was dropped for it."""
+        return self._slots.put(camera.name, ReceivedFrame(camera, message))
 
     def stop(self, timeout_s: float | None = None) -> bool:
-        """Finish the frames in work and no other; tell whether that took less than the timeout."""
+        """Finish the frame in work and no other; tell whether that took less than the timeout."""
         self._slots.close()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
@@ -63,33 +130,27 @@ class FrameWorker:
 
     def _run(self) -> None:
         while not self._slots.closed:
-            frames = self._slots.take()
-            with surviving(*(frame.stream for frame in frames)):
-                if frames:
-                    self._work(frames)
+            frame = self._slots.take()
+            if frame is not None:
+                _survive(frame)
 
 
-@contextmanager
-def surviving(*streams: CameraStream) -> Iterator[None]:
-    """Count and report, for a frame of each stream, what is raised in the context; go on."""
+def _survive(frame: ReceivedFrame) -> None:
+    """Process a frame; count and report what is raised."""
     try:
-        yield
+        frame.camera.process(frame.message, frame.arrived_s)
     except MessageError as error:
-        cause, text = error.cause, str(error)
+        frame.camera.give_up(error.cause, str(error))
     except Exception as error:  # nothing that arrives may end the thread
         if out_of_memory(error):
             free_cached_memory()
-            cause, text = (
+            frame.camera.give_up(
                 'out of memory',
                 f'memory did not suffice for a frame ({error}); use a smaller pixel_budget or a '
                 'smaller model',
             )
         else:
-            cause, text = (
+            frame.camera.give_up(
                 f'internal: {type(error).__name__}',
                 f'a frame failed, the node goes on\n{traceback.format_exc()}',
             )
-    else:
-        return
-    for stream in streams:
-        stream.give_up(cause, text)

@@ -23,16 +23,14 @@ def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
     Raises
     ------
     ConfigurationError
-        If torch is missing, the model can't be used, or memory does not suffice.
+        If a package is missing, the model can't be used, or memory does not suffice.
 
     """
-    # Not at the top: torch takes seconds to import, and meanwhile nobody would know why.
     try:
+        # Not at the top: runtimes take a while to import, and meanwhile nobody would know why.
         from adabins_ros import DepthPredictor
         from adabins_ros.model.errors import ModelError
-    except ImportError as error:
-        raise _not_installed(error) from error
-    try:
+
         predictor = DepthPredictor.from_pretrained(
             settings.model,
             depth_range=settings.depth_range if any(settings.depth_range) else None,
@@ -44,40 +42,32 @@ def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
             pixel_budget=settings.pixel_budget or None,
         )
         predictor.warm_up()
-    except ModelError as error:
-        raise ConfigurationError(str(error)) from error
-    except ImportError as error:  # timm, which only a network that has to be built needs
-        raise _not_installed(error) from error
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
+    except ImportError as error:
         raise ConfigurationError(
-            f'out of memory: {settings.model} does not fit ({error}); use a smaller model, or '
-            'another device'
+            f'the network can not be run ({error}); install what is missing with pip for this '
+            'Python'
         ) from error
+    except Exception as error:
+        if out_of_memory(error):
+            raise ConfigurationError(
+                f'out of memory: {settings.model} does not fit ({error}); use a smaller model, or '
+                'another device'
+            ) from error
+        if isinstance(error, ModelError):
+            raise ConfigurationError(str(error)) from error
+        raise
     return predictor
-
-
-def _not_installed(error: ImportError) -> ConfigurationError:
-    return ConfigurationError(
-        f'the network can not be imported ({error}); install torch, torchvision and timm with pip '
-        'for this Python'
-    )
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Tell whether an error says that memory, the computer's or the GPU's, did not suffice."""
-    text = str(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == 'OutOfMemoryError'
-        or (isinstance(error, RuntimeError) and 'allocate memory' in text)
-        or (isinstance(error, RuntimeError) and 'out of memory' in text)
-    )
+    text = f'{type(error).__name__} {error}'.lower()
+    words = ('outofmemoryerror', 'out of memory', 'allocate memory')
+    return isinstance(error, MemoryError) or any(each in text for each in words)
 
 
 def free_cached_memory() -> None:
-    """Give the GPU memory that torch keeps for later use back to the device."""
+    """Give the GPU memory that torch, where it runs, keeps for later use back to the device."""
     torch = sys.modules.get('torch')
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

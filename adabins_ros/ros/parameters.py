@@ -7,10 +7,12 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 import re
-from typing import Any
+from typing import Any, TypeVar
 
-PRODUCTS = ('image', 'image_raw', 'std', 'color', 'points', 'bin_centers')
+from adabins_ros.ros.products import PRODUCTS
+
 LONGEST_DEPTH_M = 1000.0
+Settings = TypeVar('Settings')
 _CAMERA_NAME = re.compile(r'[A-Za-z]\w*(/[A-Za-z]\w*)*', re.ASCII)
 
 
@@ -38,7 +40,17 @@ def _parameter(
     return field(default=default, metadata=metadata)
 
 
+def _with_products(settings: type[Settings]) -> type[Settings]:
+    """Add a switch, `publish_NAME`, for each product of the table."""
+    for product in PRODUCTS:
+        name = f'publish_{product.name}'
+        settings.__annotations__[name] = 'bool'
+        setattr(settings, name, _parameter(True, f'Publish {product.topic}'))
+    return settings
+
+
 @dataclass(frozen=True)
+@_with_products
 class DepthNodeSettings:
     """
     Hold one consistent set of the node's parameters; every field is a ROS parameter.
@@ -92,7 +104,7 @@ class DepthNodeSettings:
     )
     cameras: tuple[str, ...] = _parameter(
         ('',),
-        'Namespaces of the cameras, whose images share a batch: [left, right] listens to '
+        'Namespaces of the cameras, which take turns: [left, right] listens to '
         "left/image_raw and publishes left/points; ['']: one camera, image_raw and points",
         live=False,
     )
@@ -103,6 +115,12 @@ class DepthNodeSettings:
     )
     rectify: bool = _parameter(
         False, 'Remove the lens distortion that camera_info describes before inference'
+    )
+    rectified_input: str = _parameter(
+        'auto',
+        'Whether images are rectified, so that P of camera_info describes them and not K; auto: '
+        'as the topic is called (image_rect and the like are)',
+        choices=('auto', 'true', 'false'),
     )
     focal_correction: bool = _parameter(
         True, "Scale depth by the camera's focal length over that of training"
@@ -115,12 +133,14 @@ class DepthNodeSettings:
     )
     min_depth: float = _parameter(
         0.0,
-        "Nearer than this is -Inf in the depth image and no point, m; 0: the model's range",
+        "Nearer than this is -Inf in the depth image and no point, m; 0: the end of the model's "
+        'range, within 1 %',
         bounds=(0.0, LONGEST_DEPTH_M),
     )
     max_depth: float = _parameter(
         0.0,
-        "Farther than this is +Inf in the depth image and no point, m; 0: the model's range",
+        "Farther than this is +Inf in the depth image and no point, m; 0: the end of the model's "
+        'range, within 1 %',
         bounds=(0.0, LONGEST_DEPTH_M),
     )
     point_stride: int = _parameter(2, 'Points come from every n-th row and column', bounds=(1, 64))
@@ -141,16 +161,10 @@ class DepthNodeSettings:
         'Depth at the far end of the colours in depth/color, m; 0: as max_depth',
         bounds=(0.0, LONGEST_DEPTH_M),
     )
-    publish_image: bool = _parameter(True, 'Publish depth/image')
-    publish_image_raw: bool = _parameter(True, 'Publish depth/image_raw')
-    publish_std: bool = _parameter(True, 'Publish depth/std')
-    publish_color: bool = _parameter(True, 'Publish depth/color')
-    publish_points: bool = _parameter(True, 'Publish points')
-    publish_bin_centers: bool = _parameter(True, 'Publish depth/bin_centers')
 
     def publishes(self, product: str) -> bool:
-        """Tell whether a product (see `PRODUCTS`, or 'camera_info') is switched on."""
-        return bool(getattr(self, f'publish_{product}', True))
+        """Tell whether a product, by its name in `PRODUCTS`, is switched on."""
+        return bool(getattr(self, f'publish_{product}'))
 
     def check(self) -> None:
         """Raise ParameterError where a value, or two together, can't be used."""
@@ -182,10 +196,6 @@ class DepthNodeSettings:
                 f'depth_range = {list(limits)}: give [nearest, farthest] in metres, '
                 'both above 0, or [0.0, 0.0] for the range of the model'
             )
-
-        self._check_cameras()
-
-    def _check_cameras(self) -> None:
         names = self.cameras
         well_formed = names == ('',) or all(map(_CAMERA_NAME.fullmatch, names))
         if not names or not well_formed or len(set(names)) < len(names):
@@ -222,6 +232,8 @@ def _typed(name: str, value: Any, default: Any) -> Any:
     wanted = type(default)
     if wanted is float and type(value) is int:
         return float(value)
+    if type(value) is bool and str(value).lower() in ROWS[name].metadata['choices']:
+        return str(value).lower()  # what YAML makes of a plain true
     if type(value) is not wanted:
         raise ParameterError(
             f'{name} = {value!r} is {_TYPE_NAMES.get(type(value), "nothing")}; '

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image message in, the messages that were asked for out; the node publishes them."""
+"""The way of a frame: decoded, with its camera, rectified, through the network, into messages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, TYPE_CHECKING
 
 from adabins_ros.geometry.camera import PinholeCamera
@@ -13,57 +13,14 @@ from adabins_ros.messages.buffers import ReusedArrays
 from adabins_ros.messages.compressed import decode_compressed_rgb
 from adabins_ros.messages.images import decode_rgb
 from adabins_ros.ros.camera_source import CameraSource
-from adabins_ros.ros.frame_arrays import HostArrays, ProductLimits
-from adabins_ros.ros.frame_statistics import FrameStatistics
-from adabins_ros.ros.parameters import DepthNodeSettings, PRODUCTS
-from adabins_ros.ros.products import camera_info_message, FrameProducts
+from adabins_ros.ros.diagnostics import FrameStatistics
+from adabins_ros.ros.parameters import DepthNodeSettings
+from adabins_ros.ros.products import Frame, Product, PRODUCTS
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from adabins_ros.inference.estimate import DepthEstimate
     from adabins_ros.inference.predictor import DepthPredictor
-
-NEEDS_CAMERA = frozenset({'points', 'camera_info'})
-
-
-@dataclass(frozen=True)
-class PreparedFrame:
-    """
-    Hold an image that is ready for the network.
-
-    Attributes
-    ----------
-    header : std_msgs.msg.Header
-        Of the image; every message carries it.
-    rgb : (H, W, 3) uint8
-        Rectified if that was asked for.
-    camera : PinholeCamera or None
-        Intrinsics of `rgb`, if they are known.
-    wanted : frozenset of str
-        The products that are wanted and can be made.
-    settings : DepthNodeSettings
-        The node's parameters for this frame.
-
-    """
-
-    header: Any
-    rgb: NDArray[np.uint8]
-    camera: PinholeCamera | None
-    wanted: frozenset[str]
-    settings: DepthNodeSettings
-
-    @property
-    def needs_network(self) -> bool:
-        """Tell whether anything is wanted that needs the network."""
-        return any(name in self.wanted for name in PRODUCTS)
-
-    @property
-    def focal_length_px(self) -> float | None:
-        """Return fx of `rgb`, or None where depth is not to be corrected for it, px."""
-        if self.camera is None or not self.settings.focal_correction:
-            return None
-        return self.camera.fx
 
 
 class DepthPipeline:
@@ -101,7 +58,7 @@ class DepthPipeline:
 
     def messages(
         self, image: Any, wanted: Collection[str], settings: DepthNodeSettings
-    ) -> Iterator[tuple[str, Any]]:
+    ) -> Iterator[tuple[Product, Any]]:
         """
         Yield each wanted product as soon as it is made.
 
@@ -110,14 +67,14 @@ class DepthPipeline:
         image
             sensor_msgs/Image or CompressedImage; its header is that of every message.
         wanted
-            Of `PRODUCTS` and 'camera_info'. The network runs only if something that needs it is
-            wanted and can be made: without intrinsics there are no points.
+            Names of `PRODUCTS`. The network runs only if something that needs it is wanted and can
+            be made: without intrinsics there are no points.
         settings
             The node's parameters for this frame.
 
         Yields
         ------
-        (name, message)
+        (product, message)
 
         Raises
         ------
@@ -125,62 +82,57 @@ class DepthPipeline:
             If the image can't be used.
 
         """
-        frame = self.prepare(image, wanted, settings)
-        yield from self.camera_info(frame)
-        if frame.needs_network:
-            yield from self.products(frame, self.estimate(frame))
+        frame = self._seen(image, settings)
+        due = [product for product in PRODUCTS if product.name in wanted]
+        if frame.camera is None:
+            due = [product for product in due if not product.needs_intrinsics]
+        yield from self._made(frame, [product for product in due if not product.needs_network])
+        due = [product for product in due if product.needs_network]
+        if due:
+            yield from self._made(self._estimated(frame), due)
 
-    def prepare(
-        self, image: Any, wanted: Collection[str], settings: DepthNodeSettings
-    ) -> PreparedFrame:
-        """Decode and, if asked for, rectify an image; the first part of `messages`."""
+    def _seen(self, image: Any, settings: DepthNodeSettings) -> Frame:
+        """Decode and, if asked for, rectify an image."""
         with self._statistics.timed('decode'):
             rgb = decode_compressed_rgb(image) if hasattr(image, 'format') else decode_rgb(image)
-        height, width = rgb.shape[:2]
-        camera = self._cameras.camera_for(
-            width, height, image.header.frame_id, settings.horizontal_fov_deg
-        )
-        if camera is None:
-            wanted = frozenset(wanted) - NEEDS_CAMERA
-        elif settings.rectify and camera.is_distorted:
+        camera = self._cameras.camera_for(rgb.shape[:2], image.header.frame_id, settings)
+        seen = None
+        if camera is not None and settings.rectify and camera.is_distorted:
             with self._statistics.timed('rectify'):
-                rgb, camera = self._rectified(rgb, camera)
-        return PreparedFrame(image.header, rgb, camera, frozenset(wanted), settings)
+                rgb, camera, seen = self._rectified(rgb, camera)
+        return Frame(image.header, rgb, camera, settings, self._memory, seen)
 
-    def camera_info(self, frame: PreparedFrame) -> Iterator[tuple[str, Any]]:
-        """Yield the camera_info of the depth, if it is wanted; the second part of `messages`."""
-        if frame.camera is not None and 'camera_info' in frame.wanted:
-            yield 'camera_info', camera_info_message(frame.camera, frame.header)
-
-    def estimate(self, frame: PreparedFrame) -> DepthEstimate:
-        """Run the network on a frame; the third part of `messages`."""
+    def _estimated(self, frame: Frame) -> Frame:
+        """Run the network on a frame."""
         estimate = self._predictor.predict(frame.rgb, focal_length_px=frame.focal_length_px)
         self.focal_scale, self.inference_size = estimate.focal_scale, estimate.inference_size
         for stage, duration in estimate.seconds.items():
             self._statistics.record(stage, duration)
-        return estimate
+        config = self._predictor.config
+        ends = config.min_depth * estimate.focal_scale, config.max_depth * estimate.focal_scale
+        if frame.seen is not None:
+            depth, std = (
+                np.where(frame.seen, metres, np.float32(np.nan))
+                for metres in (estimate.depth, estimate.std)
+            )
+            estimate = replace(estimate, depth=depth, std=std)
+        return replace(frame, estimate=estimate, model_range=ends)
 
-    def products(self, frame: PreparedFrame, estimate: DepthEstimate) -> Iterator[tuple[str, Any]]:
-        """Yield what needs the network, each as soon as it is made; the end of `messages`."""
-        limits = ProductLimits(
-            frame.settings, self._predictor.config.max_depth * estimate.focal_scale
-        )
-        arrays = HostArrays(frame.rgb, frame.camera, estimate, limits, self._memory)
-        made = FrameProducts(frame.header, arrays)
-        for name in PRODUCTS:
-            if name in frame.wanted:
-                with self._statistics.timed(name):
-                    message = getattr(made, name)()
-                yield name, message
+    def _made(self, frame: Frame, products: Iterable[Product]) -> Iterator[tuple[Product, Any]]:
+        for product in products:
+            with self._statistics.timed(product.name):
+                message = product.make(frame)
+            yield product, message
 
     def _rectified(
         self, rgb: NDArray[np.uint8], camera: PinholeCamera
-    ) -> tuple[NDArray[np.uint8], PinholeCamera]:
-        """Return the image without lens distortion and its camera; the maps are made once."""
+    ) -> tuple[NDArray[np.uint8], PinholeCamera, NDArray[np.bool_] | None]:
+        """Return the image without lens distortion, its camera and which pixels the lens saw."""
         if self._rectifier is None or self._rectifier[0] != camera:
             try:
                 self._rectifier = camera, Rectifier(camera)
             except ValueError as error:
                 self._warn('rectify', f'the image is not rectified: {error}')
-                return rgb, camera
-        return self._rectifier[1].rectify(rgb), camera.rectified()
+                return rgb, camera, None
+        rectifier = self._rectifier[1]
+        return rectifier.rectify(rgb), rectifier.camera, rectifier.seen

@@ -1,90 +1,247 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A depth estimate as ROS messages: everything that the node publishes about a frame."""
+"""
+The table of what the node publishes about a frame.
+
+One row is one product. The node's publishers and `publish_NAME` parameters, what is computed and
+when, the help and the demo's collector read it: another product is another row.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import cached_property
+import math
+from typing import Any, TYPE_CHECKING, TypeVar
 
 from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.messages.buffers import ros_fields
+from adabins_ros.geometry.cloud import CLOUD_DTYPE, pack_cloud
+from adabins_ros.geometry.colors import depth_colors
+from adabins_ros.geometry.depth_encoding import mark_range, millimetres, range_to_show
+from adabins_ros.geometry.filtering import valid_points
+from adabins_ros.messages.buffers import ReusedArrays, ros_fields
 from adabins_ros.messages.camera_info import camera_info_fields
 from adabins_ros.messages.clouds import cloud_fields
 from adabins_ros.messages.images import image_fields
-from adabins_ros.ros.frame_arrays import FrameArrays
+import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiArrayLayout
+
+if TYPE_CHECKING:
+    from adabins_ros.inference.estimate import DepthEstimate
+    from adabins_ros.ros.parameters import DepthNodeSettings
 
 Message = TypeVar('Message', CameraInfo, Image, PointCloud2)
 
 
 @dataclass(frozen=True)
-class FrameProducts:
+class Frame:
     """
-    Make the messages of one frame; each method is named as its product in the parameters.
+    An image of a camera, and what is known about it when its products are made.
 
     Attributes
     ----------
     header : std_msgs.msg.Header
         Of the camera's image; every message carries it.
-    arrays : FrameArrays
-        What the messages hold.
+    rgb : (H, W, 3) uint8
+        The image as the network sees it (rectified if that was asked for).
+    camera : PinholeCamera or None
+        Intrinsics of `rgb`, if they are known.
+    settings : DepthNodeSettings
+        The node's parameters for this frame.
+    memory : ReusedArrays
+        Where large arrays are made, valid until the camera's next frame.
+    seen : (H, W) bool or None
+        The pixels of a rectified image that the lens saw; None: all of them.
+    estimate : DepthEstimate or None
+        Of `rgb`; None before the network has run.
+    model_range : (float, float)
+        The nearest and the farthest that the estimate can say of this camera, metres.
 
     """
 
     header: Header
-    arrays: FrameArrays
+    rgb: NDArray[np.uint8]
+    camera: PinholeCamera | None
+    settings: DepthNodeSettings
+    memory: ReusedArrays
+    seen: NDArray[np.bool_] | None = None
+    estimate: DepthEstimate | None = None
+    model_range: tuple[float, float] = (0.0, math.inf)
 
-    def image(self) -> Image:
-        """Return depth in metres, 32FC1 (REP 117, 118)."""
-        return _image(self.arrays.image(), '32FC1', self.header)
+    @property
+    def focal_length_px(self) -> float | None:
+        """Return fx of `rgb`, or None where depth is not to be corrected for it, px."""
+        if self.camera is None or not self.settings.focal_correction:
+            return None
+        return self.camera.fx
 
-    def image_raw(self) -> Image:
-        """Return depth in millimetres, 16UC1 (REP 118)."""
-        return _image(self.arrays.image_raw(), '16UC1', self.header)
+    @property
+    def estimated(self) -> DepthEstimate:
+        """Return the estimate, for products that need the network."""
+        assert self.estimate is not None
+        return self.estimate
 
-    def std(self) -> Image:
-        """Return one standard deviation of depth in metres, 32FC1."""
-        return _image(self.arrays.std(), '32FC1', self.header)
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Return the least and the largest depth in range, metres."""
+        return range_to_show(self.settings.min_depth, self.settings.max_depth, *self.model_range)
 
-    def color(self) -> Image:
-        """Return depth as colours, rgb8."""
-        return _image(self.arrays.color(), 'rgb8', self.header)
-
-    def bin_centers(self) -> Float32MultiArray:
-        """Return the centres of this frame's depth bins, metres; none for plain regression."""
-        centers = self.arrays.bin_centers()
-        dimension = MultiArrayDimension(
-            label='bin_centers', size=len(centers), stride=len(centers)
-        )
-        values = ros_fields({'data': centers})
-        return Float32MultiArray(layout=MultiArrayLayout(dim=[dimension]), **values)
-
-    def points(self) -> PointCloud2:
-        """
-        Return the organised cloud in the camera's optical frame: x y z rgb std.
-
-        Every `point_stride`-th row and column; NaN where a gate of the parameters drops the point.
-        """
-        cloud, all_valid = self.arrays.points()
-        # A valid depth is finite, and so is its point.
-        fields = cloud_fields(cloud, is_dense=all_valid)
-        fields['fields'] = [
-            PointField(name=name, offset=offset, datatype=datatype, count=count)
-            for name, offset, datatype, count in fields['fields']
-        ]
-        return _filled(PointCloud2, self.header, fields)
+    @cached_property
+    def marked(self) -> NDArray[np.float32]:
+        """Return depth (H, W), metres; NaN unknown, infinite out of range (REP 117)."""
+        depth = self.estimated.depth
+        out = self.memory.array('image', depth.shape, depth.dtype)
+        return mark_range(depth, *self.limits, out)
 
 
-def camera_info_message(camera: PinholeCamera, header: Header) -> CameraInfo:
-    """Return intrinsics as sensor_msgs/CameraInfo."""
-    return _filled(CameraInfo, header, camera_info_fields(camera))
+@dataclass(frozen=True)
+class Product:
+    """
+    A row of the table.
+
+    Attributes
+    ----------
+    name : str
+        Of the parameter `publish_NAME`, and of its time in /diagnostics.
+    topic : str
+        Relative to the camera's namespace.
+    kind : type
+        Of the message.
+    make : callable
+        Makes the message of a frame; its arrays may be those of the frame's memory.
+    description : str
+        For people.
+    needs_network, needs_intrinsics : bool
+        What has to be there: without, the product is not made.
+    other_form_of : str
+        Name of the product that says the same; the demo records that one alone.
+
+    """
+
+    name: str
+    topic: str
+    kind: type
+    make: Callable[[Frame], Any]
+    description: str
+    needs_network: bool = True
+    needs_intrinsics: bool = False
+    other_form_of: str = ''
 
 
-def _image(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
+def _depth(frame: Frame) -> Image:
+    return _image(frame.marked, '32FC1', frame)
+
+
+def _depth_in_millimetres(frame: Frame) -> Image:
+    return _image(millimetres(frame.marked), '16UC1', frame)
+
+
+def _camera_info(frame: Frame) -> CameraInfo:
+    assert frame.camera is not None
+    return _filled(CameraInfo, frame.header, camera_info_fields(frame.camera))
+
+
+def _std(frame: Frame) -> Image:
+    return _image(frame.estimated.std, '32FC1', frame)
+
+
+def _colors(frame: Frame) -> Image:
+    settings, (_, model_farthest) = frame.settings, frame.model_range
+    farthest = settings.color_max_depth or settings.max_depth or model_farthest
+    out = frame.memory.array('color', frame.rgb.shape, frame.rgb.dtype)
+    return _image(depth_colors(frame.marked, 0.0, farthest, out), 'rgb8', frame)
+
+
+def _points(frame: Frame) -> PointCloud2:
+    """Make the organised cloud: every `point_stride`-th row and column, NaN where gated out."""
+    assert frame.camera is not None
+    settings, estimate = frame.settings, frame.estimated
+    nearest, farthest = frame.limits
+    valid = valid_points(
+        estimate.depth,
+        estimate.std,
+        min_depth=nearest,
+        max_depth=farthest,
+        max_std_ratio=settings.max_std_ratio,
+        edge_ratio=settings.edge_ratio,
+        stride=settings.point_stride,
+    )
+    cloud = pack_cloud(
+        estimate.depth,
+        frame.rgb,
+        estimate.std,
+        valid,
+        frame.camera,
+        settings.point_stride,
+        frame.memory.array('points', valid.shape, CLOUD_DTYPE),
+    )
+    # A valid depth is finite, and so is its point.
+    fields = cloud_fields(cloud, is_dense=bool(valid.all()))
+    fields['fields'] = [
+        PointField(name=name, offset=offset, datatype=datatype, count=count)
+        for name, offset, datatype, count in fields['fields']
+    ]
+    return _filled(PointCloud2, frame.header, fields)
+
+
+def _bin_centers(frame: Frame) -> Float32MultiArray:
+    centers = frame.estimated.bin_centers
+    dimension = MultiArrayDimension(label='bin_centers', size=len(centers), stride=len(centers))
+    values = ros_fields({'data': centers})
+    return Float32MultiArray(layout=MultiArrayLayout(dim=[dimension]), **values)
+
+
+PRODUCTS = (
+    Product(
+        'image',
+        'depth/image',
+        Image,
+        _depth,
+        '32FC1, metres; NaN unknown, +Inf beyond and -Inf below the range (REP 117, 118)',
+    ),
+    Product(
+        'image_raw',
+        'depth/image_raw',
+        Image,
+        _depth_in_millimetres,
+        '16UC1, millimetres; 0 unknown or out of range',
+        other_form_of='image',
+    ),
+    Product(
+        'camera_info',
+        'depth/camera_info',
+        CameraInfo,
+        _camera_info,
+        'intrinsics of the published depth',
+        needs_network=False,
+        needs_intrinsics=True,
+    ),
+    Product('std', 'depth/std', Image, _std, '32FC1, one standard deviation, metres'),
+    Product('color', 'depth/color', Image, _colors, 'rgb8, for people'),
+    Product(
+        'points',
+        'points',
+        PointCloud2,
+        _points,
+        'organised, x y z rgb std in the optical frame (REP 103); NaN where gated out',
+        needs_intrinsics=True,
+    ),
+    Product(
+        'bin_centers',
+        'depth/bin_centers',
+        Float32MultiArray,
+        _bin_centers,
+        'the depth bins of this frame, metres; none for plain regression',
+    ),
+)
+"""In the order in which they are made and published."""
+
+
+def _image(pixels: NDArray[Any], encoding: str, frame: Frame) -> Image:
     """Return an array as sensor_msgs/Image."""
-    return _filled(Image, header, image_fields(pixels, encoding))
+    return _filled(Image, frame.header, image_fields(pixels, encoding))
 
 
 def _filled(kind: type[Message], header: Header, fields: dict[str, Any]) -> Message:

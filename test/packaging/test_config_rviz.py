@@ -21,11 +21,11 @@ def displays(repository) -> dict[str, dict]:
 
 def test_every_topic_of_the_node_that_is_shown_has_the_display_of_its_type(displays):
     pytest.importorskip('rclpy')
-    from adabins_ros.ros.camera_stream import TOPICS
+    from adabins_ros.ros.products import PRODUCTS
 
     published = {
-        f'/{topic}': f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
-        for kind, topic in TOPICS.values()
+        f'/{product.topic}': f'{product.kind.__module__.split(".")[0]}/msg/{product.kind.__name__}'
+        for product in PRODUCTS
     }
     shown = {
         display['Topic']['Value']: display['Class']

@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from adabins_ros.messages.stamps import stamp_ns  # noqa: E402, I100
+from adabins_ros.ros.products import PRODUCTS  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters  # noqa: E402
@@ -28,18 +29,9 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2  # noqa: E402
-from std_msgs.msg import Float32MultiArray  # noqa: E402
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 
-TYPES = {
-    'depth/image': Image,
-    'depth/image_raw': Image,
-    'depth/camera_info': CameraInfo,
-    'depth/std': Image,
-    'depth/color': Image,
-    'points': PointCloud2,
-    'depth/bin_centers': Float32MultiArray,
-}
+TYPES = {product.topic: product.kind for product in PRODUCTS}
 FRAME_ID = 'camera_color_optical_frame'
 FAST = {'inference_size': [128, 160], 'edge_ratio': 0.0}
 """Parameters of a node that is quick on small images, and whose cloud keeps every point."""

@@ -260,10 +260,15 @@ def test_rectify_removes_the_distortion_from_image_and_intrinsics(station):
     station.set_parameters(rectify=False)
     assert list(straight['depth/camera_info'].d) == [0] * 5
     np.testing.assert_allclose(straight['depth/camera_info'].k, bent.matrix.reshape(-1))
-    # The rectified corners show what the lens did not see: black.
-    corner = np.ascontiguousarray(read_cloud(straight['points'])['rgb']).view('<u4')[0, 0]
-    assert corner == 0
-    assert np.ascontiguousarray(read_cloud(plain['points'])['rgb']).view('<u4')[0, 0] != 0
+    # The rectified corners show what the lens did not see: black, and no point.
+    corners = {
+        name: read_cloud(answer['points'])[0, 0]
+        for name, answer in (('plain', plain), ('straight', straight))
+    }
+    assert corners['straight']['rgb'].view('<u4') == 0
+    assert np.isnan(corners['straight']['z'])
+    assert corners['plain']['rgb'].view('<u4') != 0
+    assert np.isfinite(corners['plain']['z'])
 
 
 @pytest.mark.parametrize('format_', ['jpeg', 'png'])
@@ -275,3 +280,33 @@ def test_compressed_images_arrive_in_their_colours(compressed_station, format_):
     assert metres(answer['depth/image']).shape == (HEIGHT, WIDTH)
     bits = int(np.ascontiguousarray(read_cloud(answer['points'])['rgb']).view('<u4')[5, 5])
     assert np.allclose([bits >> 16 & 255, bits >> 8 & 255, bits & 255], COLOR, atol=3)
+
+
+def test_a_rectified_image_is_measured_with_p_of_its_camera_info(start_node, make_station):
+    # As image_proc publishes it: the topic's name says that K and D do not describe the picture.
+    process = start_node(
+        'rectified', remaps={'image_raw': 'cam/image_rect'}, inference_size=[128, 160]
+    )
+    station = make_station('rectified')
+    station.images = station.node.create_publisher(Image, 'cam/image_rect', 5)
+    station.wait_until_active()
+    longer = PinholeCamera(WIDTH, HEIGHT, 76.0, 77.0, 33.0, 22.0)
+    info = info_of(CAMERA, d=[-0.3, 0.1, 0.0, 0.0, 0.0], p=list(info_of(longer).p))
+    topics = ('depth/image', 'depth/camera_info', 'points')
+
+    def seen(**parameters: Any) -> tuple[dict[str, Any], float]:
+        assert all(result.successful for result in station.set_parameters(**parameters))
+        answer = station.exchange(solid_image('rgb8'), info, *topics)
+        return answer, float(np.nanmedian(metres(answer['depth/image'])))
+
+    answer, by_p = seen()
+    assert list(answer['depth/camera_info'].d) == [0] * 5
+    np.testing.assert_allclose(answer['depth/camera_info'].k, longer.matrix.reshape(-1))
+    first = read_cloud(answer['points'])[0, 0]
+    assert first['x'] / first['z'] == pytest.approx((0 - longer.cx) / longer.fx, rel=1e-5)
+    answer, by_k = seen(rectified_input='false')
+    np.testing.assert_allclose(answer['depth/camera_info'].k, CAMERA.matrix.reshape(-1))
+    assert by_p == pytest.approx(by_k * longer.fx / CAMERA.fx, rel=1e-4)
+    assert seen(rectified_input=True)[1] == pytest.approx(by_p, rel=1e-6)
+    station.destroy()
+    process.end()

@@ -5,36 +5,46 @@ from __future__ import annotations
 
 import threading
 
-from adabins_ros.ros.newest_frame import NewestFrames
+from adabins_ros.ros.frame_worker import NewestFrames
 
 
 def test_the_taker_gets_the_newest_frame_and_older_ones_are_reported_as_dropped():
     slots: NewestFrames[int] = NewestFrames()
     assert [slots.put('', number) for number in range(4)] == [False, True, True, True]
-    assert slots.take() == [3]
+    assert slots.take() == 3
 
 
 def test_the_taker_gets_all_cameras_that_have_a_frame_and_none_displaces_another():
     slots: NewestFrames[str] = NewestFrames()
     puts = [('left', 'l1'), ('right', 'r1'), ('left', 'l2'), ('rear', 'b1')]
     assert [slots.put(*each) for each in puts] == [False, False, True, False]
-    assert slots.take() == ['l2', 'r1', 'b1']
+    assert [slots.take() for _ in range(3)] == ['l2', 'r1', 'b1']
     slots.put('right', 'r2')
-    assert slots.take() == ['r2']
+    assert slots.take() == 'r2'
+
+
+def test_cameras_take_turns_and_each_gives_its_newest_frame_then():
+    slots: NewestFrames[str] = NewestFrames()
+    slots.put('left', 'l1')
+    slots.put('right', 'r1')
+    assert slots.take() == 'l1'
+    slots.put('left', 'l2')
+    assert slots.put('right', 'r2') is True
+    assert [slots.take(), slots.take()] == ['r2', 'l2']
 
 
 def test_a_frame_is_taken_once():
     slots: NewestFrames[int] = NewestFrames()
     slots.put('', 1)
-    assert slots.take() == [1]
-    assert slots.take(timeout_s=0.01) == []
+    assert slots.take() == 1
+    assert slots.take(timeout_s=0.01) is None
     assert slots.put('', 2) is False
 
 
 def test_a_waiting_taker_is_woken_by_a_frame():
     slots: NewestFrames[str] = NewestFrames()
     taken: list[str] = []
-    taker = threading.Thread(target=lambda: taken.extend(slots.take()))
+    taker = threading.Thread(target=lambda: taken.append(slots.take()))
     taker.start()
     slots.put('', 'frame')
     taker.join(5)
@@ -46,9 +56,9 @@ def test_closing_wakes_the_taker_and_forgets_the_frames_that_wait():
     slots.put('', 'frame')
     slots.close()
     assert slots.closed
-    assert slots.take() == []
+    assert slots.take() is None
     assert slots.put('', 'late') is False
-    assert slots.take() == []
+    assert slots.take() is None
 
 
 def test_no_frame_is_lost_or_taken_twice_between_two_threads():
@@ -56,8 +66,8 @@ def test_no_frame_is_lost_or_taken_twice_between_two_threads():
     taken: list[int] = []
 
     def take_all() -> None:
-        while numbers := slots.take():
-            taken.extend(numbers)
+        while (number := slots.take()) is not None:
+            taken.append(number)
 
     taker = threading.Thread(target=take_all)
     taker.start()

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
-pytest.importorskip('torch')
 
-from adabins_ros.inference.predictor import DepthEstimate  # noqa: E402, I100
+from adabins_ros.inference.estimate import DepthEstimate  # noqa: E402, I100
 from adabins_ros.model.config import PRESETS  # noqa: E402
 from adabins_ros.ros.camera_source import CameraSource  # noqa: E402
-from adabins_ros.ros.frame_statistics import FrameStatistics  # noqa: E402
+from adabins_ros.ros.diagnostics import FrameStatistics  # noqa: E402
 from adabins_ros.ros.parameters import DepthNodeSettings  # noqa: E402
 from adabins_ros.ros.pipeline import DepthPipeline  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
@@ -78,7 +77,7 @@ def run(
     )
     image.header.frame_id = 'optical'
     settings = DepthNodeSettings().with_values(parameters)
-    return dict(pipeline.messages(image, wanted, settings))
+    return {made.name: message for made, message in pipeline.messages(image, wanted, settings)}
 
 
 def finite_points(message: Any) -> np.ndarray:
@@ -175,3 +174,45 @@ def test_focal_correction_can_be_switched_off_while_points_stay_right():
     messages = run(estimator, info_of(CAMERA), focal_correction=False)
     assert estimator.focal_lengths == [None]
     assert len(finite_points(messages['points']))
+
+
+def test_depth_at_an_end_of_the_models_range_is_out_of_range_and_no_point():
+    class Ends(Renderer):
+        """A network that sees from 0.1 to 10 m, through a lens of twice its own focal length."""
+
+        def predict(self, image: Any, focal_length_px: float | None = None) -> DepthEstimate:
+            estimate = super().predict(image, focal_length_px)
+            rows = np.repeat(np.array([0.1, 0.102, 5.0, 9.89, 9.95, 10.0], np.float32), 20)
+            depth = np.repeat(2 * rows[:, np.newaxis], 160, axis=1)
+            return DepthEstimate(depth, estimate.std, estimate.bin_centers, (240, 320), 2.0)
+
+    estimator = Ends((0, 0, 1), CAMERA)
+    messages = run(estimator, info_of(CAMERA), point_stride=1, edge_ratio=0.0)
+    marked = np.frombuffer(messages['image'].data, '<f4').reshape(120, 160)[::20, 0]
+    np.testing.assert_allclose(marked, [-np.inf, 0.204, 10.0, 19.78, np.inf, np.inf], rtol=1e-6)
+    raw = np.frombuffer(messages['image_raw'].data, '<u2').reshape(120, 160)[::20, 0]
+    np.testing.assert_array_equal(raw, [0, 204, 10000, 19780, 0, 0])
+    is_point = np.isfinite(read_cloud(messages['points'])['z'])[::20, 0]
+    np.testing.assert_array_equal(is_point, [False, True, True, True, False, False])
+    nearer = run(estimator, info_of(CAMERA), {'image'}, max_depth=9.0)['image']
+    assert (np.frombuffer(nearer.data, '<f4').reshape(120, 160)[40:] == np.inf).all()
+
+
+def test_what_the_lens_did_not_see_is_unknown_once_it_is_rectified():
+    bent = PinholeCamera(160, 120, 130.0, 131.0, 80.5, 58.0, 'plumb_bob', (0.5, 0.0, 0, 0, 0))
+    info = info_of(bent)
+    info.distortion_model, info.d = bent.distortion_model, list(bent.distortion)
+    estimator = Renderer((0, 0, 1), bent)
+    as_it_comes = run(estimator, info, {'image', 'points'}, point_stride=1)
+    assert np.isfinite(np.frombuffer(as_it_comes['image'].data, '<f4')).all()
+    messages = run(estimator, info, rectify=True, point_stride=1, edge_ratio=0.0)
+    depth = np.frombuffer(messages['image'].data, '<f4').reshape(120, 160)
+    seen = np.isfinite(depth)
+    assert 0.5 < seen.mean() < 1
+    assert seen[20:100, 30:130].all()
+    assert np.isnan(depth[[0, 0, -1, -1], [0, -1, 0, -1]]).all()
+    raw = np.frombuffer(messages['image_raw'].data, '<u2').reshape(120, 160)
+    np.testing.assert_array_equal(raw == 0, ~seen)
+    np.testing.assert_array_equal(np.isfinite(read_cloud(messages['points'])['z']), seen)
+    std = np.frombuffer(messages['std'].data, '<f4').reshape(120, 160)
+    np.testing.assert_array_equal(np.isnan(std), ~seen)
