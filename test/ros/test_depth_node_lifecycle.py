@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
-INFERENCE_SIZE = [128, 160]
+GOOD = {'model': 'adabins-lite', 'device': 'auto', 'inference_size': [128, 160]}
+MISSING = '/no/such/folder/AdaBins_nyu.pt'
+WAY_BACK = {'active': ('deactivate', 'cleanup'), 'inactive': ('cleanup',), 'unconfigured': ()}
 
 
 @pytest.fixture(scope='module')
@@ -19,36 +21,55 @@ def image() -> Image:
 
 @pytest.fixture(scope='module')
 def depth_node(start_node):
-    """Return a node that tries, by itself, to load a model that is not there."""
-    process = start_node(
-        'test_depth_node_lifecycle',
-        model='/no/such/folder/AdaBins_nyu.pt',
-        inference_size=INFERENCE_SIZE,
-    )
+    """Return a node that leaves its transitions to the tests."""
+    process = start_node('test_depth_node_lifecycle', autostart=False, **GOOD)
     yield process
     process.end()
 
 
 @pytest.fixture(scope='module')
-def station(make_station, depth_node):
-    """Return the station of that node, which has failed once."""
+def module_station(make_station, depth_node):
+    """Return the station of that node, in the state in which the last test left it."""
     station = make_station('test_depth_node_lifecycle')
-    status, _ = station.diagnostics_until(
-        lambda status, _: 'not configured' in status.message, timeout_s=60
-    )
-    assert status.level == status.ERROR
-    assert '/no/such/folder/AdaBins_nyu.pt' in status.message
+    # Services answer reliably once both sides know each other.
+    station.diagnostics_until(timeout_s=60)
     yield station
     station.destroy()
 
 
-def test_a_missing_model_is_said_once_and_the_process_stays_unconfigured(station, depth_node):
+@pytest.fixture
+def station(module_station):
+    """Return the station of the node, which is unconfigured, with parameters that will do."""
+    for transition in WAY_BACK[module_station.state()]:
+        assert module_station.transition(transition)
+    assert all(result.successful for result in module_station.set_parameters(**GOOD))
+    return module_station
+
+
+@pytest.fixture
+def active(station):
+    """Return the station of the node, which is active."""
+    assert station.transition('configure')
+    assert station.transition('activate')
+    return station
+
+
+def test_a_missing_model_is_said_once_and_the_process_stays_unconfigured(start_node, make_station):
+    process = start_node('missing', model=MISSING)
+    station = make_station('missing')
+    status, _ = station.diagnostics_until(
+        lambda status, _: 'not configured' in status.message, timeout_s=60
+    )
+    assert status.level == status.ERROR
+    assert MISSING in status.message
     assert station.state() == 'unconfigured'
-    assert depth_node.process.poll() is None
-    assert depth_node.log.count('configuration failed') == 1
-    assert '/no/such/folder/AdaBins_nyu.pt' in depth_node.log
-    assert 'Traceback' not in depth_node.log
-    assert 'ros2 lifecycle set /test_depth_node_lifecycle/depth_node configure' in depth_node.log
+    assert process.process.poll() is None
+    assert process.log.count('configuration failed') == 1
+    assert MISSING in process.log
+    assert 'Traceback' not in process.log
+    assert 'ros2 lifecycle set /missing/depth_node configure' in process.log
+    station.destroy()
+    process.end()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +77,7 @@ def test_a_missing_model_is_said_once_and_the_process_stays_unconfigured(station
     [
         ({'model': '/dev/null'}, '/dev/null'),
         ({'model': 'adabins-moon'}, 'adabins-moon'),
-        ({'model': 'adabins-lite', 'device': 'cuda:63'}, 'cuda:63'),
+        ({'device': 'cuda:63'}, 'cuda:63'),
         ({'device': 'abacus'}, 'abacus'),
         ({'device': 'cpu', 'inference_size': [32, 32]}, '32x32'),
     ],
@@ -73,42 +94,42 @@ def test_every_reason_is_told_and_the_node_can_be_configured_again(
 
 
 def test_a_corrected_parameter_lets_it_run(station, image):
-    station.set_parameters(model='adabins-lite', device='auto', inference_size=INFERENCE_SIZE)
+    station.set_parameters(model=MISSING)
+    assert station.transition('configure') is False
+    station.set_parameters(model='adabins-lite')
     assert station.transition('configure')
     assert station.state() == 'inactive'
-    status, values = station.diagnostics_until()
+    status, values = station.diagnostics_until(lambda status, _: 'inactive' in status.message)
     assert status.level == status.OK
-    assert 'inactive' in status.message
     assert 'adabins-lite' in values['model']
     assert station.transition('activate')
     station.exchange(image)
 
 
-def test_an_inactive_node_neither_listens_nor_publishes(station, image):
-    station.exchange(image)
-    assert station.transition('deactivate')
-    station.spin_until(lambda: station.images.get_subscription_count() == 0)
-    known = len(station.received['depth/image'])
-    station.publish(image, None)
-    station.diagnostics_until()
-    assert len(station.received['depth/image']) == known
-    assert station.transition('activate')
-    station.exchange(image)
+def test_an_inactive_node_neither_listens_nor_publishes(active, image):
+    active.exchange(image)
+    assert active.transition('deactivate')
+    active.spin_until(lambda: active.images.get_subscription_count() == 0)
+    known = len(active.received['depth/image'])
+    active.publish(image, None)
+    active.diagnostics_until()
+    assert len(active.received['depth/image']) == known
+    assert active.transition('activate')
+    active.exchange(image)
 
 
-def test_cleaning_up_frees_the_model_and_its_topics(station, depth_node, image):
-    assert station.transition('deactivate')
-    assert station.transition('cleanup')
-    assert station.state() == 'unconfigured'
-    _, values = station.diagnostics_until()
-    assert values['model'] == 'not loaded'
-    station.spin_until(lambda: station.node.count_publishers('depth/image') == 0)
+def test_cleaning_up_frees_the_model_and_its_topics(active, depth_node, image):
+    assert active.transition('deactivate')
+    assert active.transition('cleanup')
+    assert active.state() == 'unconfigured'
+    active.diagnostics_until(lambda _, values: values['model'] == 'not loaded')
+    active.spin_until(lambda: active.node.count_publishers('depth/image') == 0)
     for _ in range(2):
-        assert station.transition('configure')
-        assert station.transition('activate')
-        station.exchange(image)
-        assert station.transition('deactivate')
-        assert station.transition('cleanup')
+        assert active.transition('configure')
+        assert active.transition('activate')
+        active.exchange(image)
+        assert active.transition('deactivate')
+        assert active.transition('cleanup')
     assert 'Traceback' not in depth_node.log
 
 
@@ -118,10 +139,12 @@ def test_an_impossible_transition_is_refused(station):
     assert station.state() == 'unconfigured'
 
 
-def test_an_active_node_can_be_shut_down(station, depth_node):
-    assert station.transition('configure')
-    assert station.transition('activate')
+def test_an_active_node_can_be_shut_down(start_node, make_station):
+    process = start_node('shut_down', **GOOD)
+    station = make_station('shut_down')
+    station.wait_until_active()
     assert station.transition('shutdown')
     assert station.state() == 'finalized'
-    assert depth_node.process.poll() is None
-    assert depth_node.end()[0] == 0
+    assert process.process.poll() is None
+    assert process.end()[0] == 0
+    station.destroy()
