@@ -16,6 +16,7 @@ from adabins_ros.demo.processes import Processes, separate_environment
 from adabins_ros.demo.results import DemoResults, read_results
 from adabins_ros.evaluation.contact_sheet import contact_sheet
 from adabins_ros.messages.stamps import NANOSECONDS
+from adabins_ros.ros.topic_names import legal_topics
 from rich.console import Console
 from rich.table import Table
 
@@ -40,6 +41,8 @@ class _Bag:
 
     path: Path
     topics: CameraTopics
+    names: dict[str, str]
+    """What the recorded topics are played as."""
     compressed: bool
     duration_s: float
 
@@ -76,6 +79,7 @@ def run_demo(bag: Path, output: Path, model: str, device: str, console: Console)
         chosen = _Bag(
             bag,
             topics,
+            legal_topics(recording.topics),
             'CompressedImage' in recording.topics[topics.image].msgtype,
             (recording.end_ns - recording.start_ns) / NANOSECONDS,
         )
@@ -117,6 +121,9 @@ def _run_processes(
             raise DemoError(line.removeprefix('failed: '))
         console.print(f'playing {bag.path.name}, {bag.duration_s:.1f} s ...')
         inputs = [topic for topic in (bag.topics.image, bag.topics.camera_info) if topic]
+        for topic in inputs:
+            if bag.names[topic] != topic:
+                console.print(f'{topic} is played as {bag.names[topic]}')
         processes.start(
             'player',
             'adabins_ros.ros.play_bag',
@@ -137,9 +144,9 @@ def _node_arguments(bag: _Bag, model: str, device: str) -> list[str]:
     """Return the command line that makes the node listen to the recording's topics."""
     transport = 'compressed' if bag.compressed else 'raw'
     image = 'image_raw/compressed' if bag.compressed else 'image_raw'
-    arguments = ['--ros-args', '-r', f'{image}:={bag.topics.image}']
+    arguments = ['--ros-args', '-r', f'{image}:={bag.names[bag.topics.image]}']
     if bag.topics.camera_info:
-        arguments += ['-r', f'camera_info:={bag.topics.camera_info}']
+        arguments += ['-r', f'camera_info:={bag.names[bag.topics.camera_info]}']
     # Quoted, as the values are YAML: a file may be called 7 or null.
     texts = {'model': model, 'device': device, 'image_transport': transport}
     for parameter, value in texts.items():

@@ -15,8 +15,10 @@ from typing import Any
 from adabins_ros.bags import Recording, RecordingError
 from adabins_ros.bags.recorded_message import RecordedMessage
 from adabins_ros.messages.stamps import NANOSECONDS, stamp_from_ns
+from adabins_ros.ros.topic_names import legal_topics
 import numpy as np
 from rclpy.duration import Duration
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -61,13 +63,16 @@ class BagPlayer:
     ----------
     published : Counter
         Messages by recorded topic.
+    renamed : dict of str to str
+        Topics whose recorded name ROS 2 does not allow, and what they are published as.
     skipped : dict of str to str
         Topics that can't be published, and why.
 
     Raises
     ------
     RecordingError
-        A topic that the recording does not have, nothing to publish, or a start behind the end.
+        A topic that the recording does not have, a new name that ROS 2 does not allow, nothing to
+        publish, or a start behind the end.
 
     """
 
@@ -83,6 +88,7 @@ class BagPlayer:
         remaps: Mapping[str, str] | None = None,
     ) -> None:
         self.published: Counter[str] = Counter()
+        self.renamed: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self._recording = recording
         self._rate = rate
@@ -185,6 +191,7 @@ class BagPlayer:
                     f'{self._recording.path} has no topic {topic}; it has '
                     f'{self._recording.describe_topics()}'
                 )
+        names = {**legal_topics(known), **remaps}
         for topic, info in known.items():
             if topics is not None and topic not in topics:
                 continue
@@ -193,9 +200,17 @@ class BagPlayer:
             except (ImportError, AttributeError, ValueError):
                 self.skipped[topic] = f'the message type {info.msgtype} is not installed'
                 continue
-            self._publishers[topic] = node.create_publisher(
-                kind, remaps.get(topic, topic), _quality(info.latched, info.count)
-            )
+            try:
+                self._publishers[topic] = node.create_publisher(
+                    kind, names[topic], _quality(info.latched, info.count)
+                )
+            except InvalidTopicNameException:
+                raise RecordingError(
+                    f'{topic} can not be played as {names[topic]}: ROS 2 allows letters, digits '
+                    'and _ between slashes, and no digit in front'
+                ) from None
+            if names[topic] != topic and topic not in remaps:
+                self.renamed[topic] = names[topic]
         if not self._publishers:
             reasons = '; '.join(f'{topic}: {why}' for topic, why in self.skipped.items())
             raise RecordingError(

@@ -27,24 +27,18 @@ from adabins_ros.bags import (
 from adabins_ros.messages import compressed_rgb_fields, decode_rgb, MessageError
 from adabins_ros.messages.stamps import NANOSECONDS
 from adabins_ros.ros.process import keep_freed_memory, SpinningThread, StopSignals
+from adabins_ros.ros.products import PRODUCTS
+from adabins_ros.ros.topic_names import legal_topics
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from std_msgs.msg import Float32MultiArray
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 import typer
 
-OUTPUTS = {
-    'depth/image': Image,
-    'depth/std': Image,
-    'depth/color': Image,
-    'depth/camera_info': CameraInfo,
-    'points': PointCloud2,
-    'depth/bin_centers': Float32MultiArray,
-}
+OUTPUTS = {product.topic: product.kind for product in PRODUCTS if not product.other_form_of}
 DEPTH, BIN_CENTERS = 'depth/image', 'depth/bin_centers'
 READY, FAILED = 'ready', 'failed: '
 """What the first line of the process's output says."""
@@ -98,13 +92,13 @@ class Collector(Node):
         self._status: dict[str, str] = {}
         self._told = self._finishing = self._latched_copied = False
         self._idle_reports = 0
-        image_type = recording.topics[topics.image].msgtype
-        if image_type.endswith('CompressedImage'):
-            self._listen(CompressedImage, topics.image)
+        names = legal_topics(recording.topics)
+        if recording.topics[topics.image].msgtype.endswith('CompressedImage'):
+            self._listen(CompressedImage, names[topics.image])
         else:
-            self._listen(Image, topics.image, self._write_compressed)
+            self._listen(Image, names[topics.image], self._write_compressed)
         if topics.camera_info:
-            self._listen(CameraInfo, topics.camera_info)
+            self._listen(CameraInfo, names[topics.camera_info])
         for topic, kind in OUTPUTS.items():
             self._listen(kind, topic)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)

@@ -153,6 +153,8 @@ def _say_what_is_played(recording: Recording, player: BagPlayer) -> None:
         f'{recording.path}: {duration_s:.1f} s, {count} messages on {len(player.topics)} topics',
         flush=True,
     )
+    for topic, name in player.renamed.items():
+        print(f'{topic} is played as {name}: ROS 2 does not allow its name', flush=True)
     for topic, reason in player.skipped.items():
         print(f'{topic} is not played: {reason}', flush=True)
 

@@ -191,6 +191,25 @@ def test_a_raw_recording_without_depth_and_intrinsics_works_too(ros_environment,
         assert recording.topics['/depth/image'].count == int(table['frames published'])
 
 
+def test_a_camera_whose_topic_ros_2_forbids_is_played_under_the_nearest_name(
+    ros_environment, tmp_path
+):
+    bag, output = tmp_path / 'hyphen.mcap', tmp_path / 'out'
+    with RecordingWriter(bag) as writer:
+        for index in range(4):
+            fields = image_fields(np.full((60, 80, 3), 50 * index, np.uint8), 'rgb8')
+            stamp = 1_700_000_000_000_000_000 + index * 100_000_000
+            topic = '/cam-front/image_raw'
+            writer.write(topic, 'sensor_msgs/msg/Image', fields, log_ns=stamp, frame_id='eye')
+    process = start_demo(ros_environment, '--bag', bag, '--output', output)
+    text = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, text
+    assert '/cam-front/image_raw is played as /cam_front/image_raw' in text
+    assert int(table_of(text)['frames received']) == 4
+    with open_recording(output / 'outputs.mcap') as recording:
+        assert '/cam_front/image_raw/compressed' in recording.topics
+
+
 def test_a_model_that_can_not_be_loaded_is_explained(ros_environment, folder, table):
     before = (folder / 'outputs.mcap').stat().st_mtime_ns
     process = start_demo(ros_environment, '--output', folder, '--model', 'nix.pt')

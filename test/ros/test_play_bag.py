@@ -227,6 +227,23 @@ def test_topics_are_renamed_and_left_out(bag, play, listener):
     assert INFO not in text
 
 
+def test_topics_that_ros_2_forbids_are_played_under_the_nearest_name(tmp_path, play, listener):
+    bag = tmp_path / 'hyphens.mcap'
+    with RecordingWriter(bag) as writer:
+        for index, topic in enumerate(('/cam-front/info', '/cam_front/info', '/2nd//info/')):
+            fields = {'width': 10 + index}
+            writer.write(topic, 'sensor_msgs/msg/CameraInfo', fields, log_ns=START_NS)
+    played = {'/cam_front/info_': 10, '/cam_front/info': 11, '/_2nd/info': 12}
+    heard = {topic: listener.listen(CameraInfo, topic) for topic in played}
+    text = output_of(play(bag, '--wait', 20, '--subscribers', 1))
+    listener.spin_until(lambda: all(heard.values()))
+    assert {topic: arrivals[0].message.width for topic, arrivals in heard.items()} == played
+    assert '/cam-front/info is played as /cam_front/info_: ROS 2 does not allow its name' in text
+    refused = output_of(play(bag, '--remap', '/cam-front/info:=/my-info', '--wait', 0), 1)
+    assert '/cam-front/info can not be played as /my-info: ROS 2 allows letters' in refused
+    assert 'Traceback' not in refused
+
+
 def test_arguments_for_ros_reach_ros(bag, play, listener):
     moved = listener.listen(CompressedImage, '/elsewhere')
     remap = ['-r', f'{IMAGE}:=/elsewhere', '-r', '__ns:=/robot']
