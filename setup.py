@@ -53,7 +53,7 @@ setup(
         'console_scripts': [
             'adabins = adabins_ros.cli:main',
             'depth_node = adabins_ros.ros.depth_node:main',
-            'evaluate = adabins_ros.evaluation.command:main',
+            'evaluate = adabins_ros.evaluation.evaluate_command:main',
             'play_bag = adabins_ros.ros.play_bag:main',
             'training = adabins_ros.training.command:main',
         ],

@@ -132,7 +132,7 @@ def train(context: typer.Context) -> None:
 @app.command(context_settings=PASS_THROUGH, add_help_option=False)
 def evaluate(context: typer.Context) -> None:
     """Compare a model with true depth; see `adabins evaluate --help`."""
-    from adabins_ros.evaluation.command import main as evaluation
+    from adabins_ros.evaluation.evaluate_command import main as evaluation
 
     raise typer.Exit(evaluation(context.args, prog_name='adabins evaluate'))
 

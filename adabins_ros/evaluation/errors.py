@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The depth errors that papers report, per image and averaged over images."""
+"""The depth errors that papers report, per image and averaged over images, and by true depth."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.float64]
+EDGES_M = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 40.0, 80.0, math.inf)
 
 
 @dataclass(frozen=True)
@@ -171,3 +172,68 @@ def average(errors: Iterable[DepthErrors]) -> DepthErrors:
         pixels=sum(error.pixels for error in counted),
         images=sum(error.images for error in counted),
     )
+
+
+@dataclass(frozen=True)
+class RangeErrors:
+    """
+    Errors over all pixels of all images whose true depth lies in one range.
+
+    Attributes
+    ----------
+    low, high : float
+        The range, low included, m.
+    pixels : int
+    share : float
+        Of all pixels with truth.
+    abs_rel, rms, d1 : float
+        As in DepthErrors, but over pixels.
+    bias : float
+        mean (p - y), m; positive: seen too far away.
+
+    """
+
+    low: float
+    high: float
+    pixels: int
+    share: float
+    abs_rel: float
+    rms: float
+    d1: float
+    bias: float
+
+    @property
+    def label(self) -> str:
+        """Return the range for people, '1-2 m' for one."""
+        if math.isinf(self.high):
+            return f'> {self.low:g} m'
+        return f'{self.low:g}-{self.high:g} m'
+
+
+class DepthRanges:
+    """Add up the errors of pixels by their true depth; sums are kept, pixels are not."""
+
+    def __init__(self) -> None:
+        self._sums = np.zeros((5, len(EDGES_M) - 1))
+
+    def add(self, prediction: Pixels, truth: Pixels) -> None:
+        """Add pixels, (P,) m; all valid and positive."""
+        number = np.digitize(truth, EDGES_M) - 1
+        difference = prediction - truth
+        ratio = np.maximum(prediction / truth, truth / prediction)
+        for row, values in enumerate(
+            (None, np.abs(difference) / truth, difference**2, ratio < 1.25, difference)
+        ):
+            self._sums[row] += np.bincount(number, values, minlength=self._sums.shape[1])
+
+    def errors(self) -> list[RangeErrors]:
+        """Return the ranges that hold pixels, near ones first."""
+        pixels = self._sums[0]
+        found = []
+        for number in np.flatnonzero(pixels).tolist():
+            count, *sums = self._sums[:, number].tolist()
+            abs_rel, square, d1, bias = (value / count for value in sums)
+            low, high, share = EDGES_M[number], EDGES_M[number + 1], float(count / pixels.sum())
+            errors = abs_rel, math.sqrt(square), d1, bias
+            found.append(RangeErrors(low, high, int(count), share, *errors))
+        return found

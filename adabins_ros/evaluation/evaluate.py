@@ -10,18 +10,17 @@ from typing import Protocol as Interface
 
 from adabins_ros.bags import RecordingError
 from adabins_ros.datasets.samples import RgbdSample
-from adabins_ros.evaluation.calibration import Calibration
-from adabins_ros.evaluation.depth_ranges import DepthRanges
 from adabins_ros.evaluation.errors import (
     average,
     clipped,
     DepthErrors,
+    DepthRanges,
     median_scaled,
     pixel_errors,
 )
 from adabins_ros.evaluation.frames import Frames
 from adabins_ros.evaluation.protocols import Protocol
-from adabins_ros.evaluation.sparsification import Sparsification
+from adabins_ros.evaluation.uncertainty import Calibration, Sparsification
 from adabins_ros.inference.predictor import DepthEstimate
 import cv2
 import numpy as np
@@ -167,18 +166,18 @@ def evaluate(
             continue
         truth = protocol.counted(sample.depth)
         if truth.any():
-            estimate = predict(predictor, sample)
+            estimate = predict(predictor, sample, protocol)
             found.frames.append(_compare(number, sample, estimate, truth, protocol, found))
         else:
             found.without_truth.append(sample.name)
     return found
 
 
-def predict(predictor: Predictor, sample: RgbdSample) -> DepthEstimate:
-    """Predict a frame with its own focal length, where it is known."""
+def predict(predictor: Predictor, sample: RgbdSample, protocol: Protocol) -> DepthEstimate:
+    """Predict a frame, with its own focal length where the protocol allows it."""
     focal = sample.focal_length_px
-    known = focal if math.isfinite(focal) and focal > 0 else None
-    return predictor.predict(np.ascontiguousarray(sample.image), focal_length_px=known)
+    known = protocol.uses_focal_lengths and math.isfinite(focal) and focal > 0
+    return predictor.predict(np.ascontiguousarray(sample.image), focal if known else None)
 
 
 def _compare(

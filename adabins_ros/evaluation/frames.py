@@ -16,7 +16,7 @@ from adabins_ros.datasets.list_source import NYU, read_list
 from adabins_ros.datasets.nyu_source import NyuLabelledSource
 from adabins_ros.datasets.opening import open_sources
 from adabins_ros.datasets.samples import FrameSource, RgbdSample
-from adabins_ros.evaluation.protocols import Dataset
+from adabins_ros.evaluation.protocols import Dataset, EvaluationError
 from adabins_ros.settings import load_settings
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,6 @@ import yaml
 
 NYU_FILE = 'nyu_depth_v2_labeled.mat'
 _NYU_TEST_FRAMES = 654
-
-
-class EvaluationError(ValueError):
-    """An evaluation that can't be made; the text is for people."""
 
 
 class EvaluationSettings(Section):
@@ -76,11 +72,14 @@ class Frames:
     sources : list of FrameSource
     indices : (N, 2) int64
         Number of the source, number of its frame.
+    choice : str
+        In words, which ones were chosen.
 
     """
 
     sources: list[FrameSource]
     indices: NDArray[np.int64]
+    choice: str
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -158,7 +157,7 @@ def open_frames(
     if not len(indices):
         there = ', '.join(f'{source.report.name} has {len(source)}' for source in sources)
         raise EvaluationError(f'no frame is left to evaluate ({choice.description}): {there}')
-    return Frames(sources, indices)
+    return Frames(sources, indices, choice.description)
 
 
 def _open(

@@ -1,23 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One prediction as one picture: what the camera saw, the depth and how sure it is."""
+"""Predictions as pictures: what the camera saw, depth, errors, and how sure it is."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol, TypeVar
 
-from adabins_ros.geometry.colors import DEPTH_COLORS, depth_colors, STD_COLORS, std_colors
+from adabins_ros.geometry.colors import (
+    DEPTH_COLORS,
+    depth_colors,
+    STD_COLORS,
+    std_colors,
+    UNKNOWN_COLOR,
+)
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# The longer side of each of the three panels, px: large enough to read, small enough to send.
-SMALLEST_PANEL = 320
-LARGEST_PANEL = 960
+Picture = NDArray[np.uint8]
+_Value = TypeVar('_Value', np.uint8, np.float32)
+
+# The longer side of each panel of a prediction, px: large enough to read, small enough to send.
+SMALLEST_PANEL, LARGEST_PANEL = 320, 960
+# Width of the panels of the report, px.
+LARGEST_WIDTH = 480
 # Share of the values that the colour scale leaves out at each end.
 OUTLIERS_PERCENT = 1
 
-_BACKGROUND = (24, 24, 24)
-_INK = (235, 235, 235)
+# Relative errors at the ends of the scale: what d1 allows, twice.
+_LARGEST_ERROR = 0.5
+# Sparse truth is drawn with larger dots, else nobody sees it.
+_SPARSE_SHARE = 0.25
+_DOT_RADIUS_PX = 2
+_BACKGROUND, _INK = (24, 24, 24), (235, 235, 235)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -33,20 +49,35 @@ class Prediction(Protocol):
         """Return (H, W) float32, m; NaN unknown."""
 
 
-class _Legend(NamedTuple):
-    """Hold the ends of a colour scale, m, and its table."""
+@dataclass(frozen=True)
+class Panel:
+    """
+    One picture with its scale.
 
-    low: float
-    high: float
-    table: NDArray[np.uint8]
+    Attributes
+    ----------
+    title : str
+    image : (H, W, 3) uint8
+        RGB.
+    labels : tuple of str
+        What stands along the scale, from low to high; empty without one.
+    colors : (N, 3) uint8 or None
+        Colours of the scale, likewise.
+
+    """
+
+    title: str
+    image: Picture
+    labels: tuple[str, ...] = ()
+    colors: Picture | None = None
 
 
 def prediction_picture(
-    rgb: NDArray[np.uint8],
+    rgb: Picture,
     estimate: Prediction,
     min_depth: float | None = None,
     max_depth: float | None = None,
-) -> NDArray[np.uint8]:
+) -> Picture:
     """
     Draw colour, depth and standard deviation side by side, each scale in metres under it.
 
@@ -68,24 +99,55 @@ def prediction_picture(
     nearest, farthest = value_range(estimate.depth)
     nearest = nearest if min_depth is None else min_depth
     farthest = max(farthest if max_depth is None else max_depth, nearest + 1e-3)
-    largest_std = max(value_range(estimate.std)[1], 1e-3)
-    has_std = bool(np.isfinite(estimate.std).any())
-    panels = [
-        _panel(rgb, 'colour', None),
-        _panel(
-            depth_colors(estimate.depth, nearest, farthest),
-            'depth',
-            _Legend(nearest, farthest, DEPTH_COLORS),
-        ),
-        _panel(
-            std_colors(estimate.std, largest_std),
-            'standard deviation' if has_std else 'no standard deviation',
-            _Legend(0.0, largest_std, STD_COLORS) if has_std else None,
-        ),
-    ]
+    std = _std_panel(estimate.std)
+    if std is None:
+        std = Panel('no standard deviation', std_colors(estimate.std, 1.0))
+    depth = _depth_panel(estimate.depth, nearest, farthest)
+    panels = [_drawn(panel) for panel in (Panel('colour', rgb), depth, std)]
     height, width = panels[0].shape[:2]
     gap = np.full((height, width // 24, 3), _BACKGROUND, np.uint8)
-    return np.hstack([gap, panels[0], gap, panels[1], gap, panels[2], gap])
+    return np.hstack([gap, *(part for panel in panels for part in (panel, gap))])
+
+
+def frame_panels(
+    rgb: Picture,
+    truth: NDArray[np.float32],
+    counted: NDArray[np.float32],
+    estimate: Prediction,
+) -> list[Panel]:
+    """
+    Draw a frame beside its truth.
+
+    Parameters
+    ----------
+    rgb : (H, W, 3) uint8
+        What the network saw.
+    truth, counted : (H, W) float32
+        True depth, and the part of it that the figures are of, m; 0 where unknown.
+    estimate : Prediction
+        Depth and standard deviation, (H, W).
+
+    Returns
+    -------
+    list of Panel
+        Colour, truth, prediction, relative error, and standard deviation if there is one. Truth
+        and prediction share a scale.
+
+    """
+    known = np.where(truth > 0, truth, np.nan)
+    ranges = value_range(known), value_range(estimate.depth)
+    low, high = min(one[0] for one in ranges), max(one[1] for one in ranges)
+    high = max(high, low + 1e-3)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        relative = np.where(counted > 0, estimate.depth / counted - 1, np.nan).astype(np.float32)
+    std = _std_panel(shrunk(estimate.std))
+    return [
+        Panel('colour', shrunk(rgb)),
+        _depth_panel(_visible(known), low, high, 'true depth'),
+        _depth_panel(shrunk(estimate.depth), low, high, 'predicted depth'),
+        _error_panel(_visible(relative)),
+        *([] if std is None else [std]),
+    ]
 
 
 def value_range(values: NDArray[Any]) -> tuple[float, float]:
@@ -97,33 +159,89 @@ def value_range(values: NDArray[Any]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _panel(image: NDArray[np.uint8], title: str, legend: _Legend | None) -> NDArray[np.uint8]:
-    """Return the image at a readable size between its title and its colour scale."""
+def shrunk(image: NDArray[_Value], interpolation: int = cv2.INTER_AREA) -> NDArray[_Value]:
+    """Return an image, (H, W) or (H, W, 3), at LARGEST_WIDTH if it is wider."""
     height, width = image.shape[:2]
+    if width <= LARGEST_WIDTH:
+        return image
+    size = (LARGEST_WIDTH, max(1, round(height * LARGEST_WIDTH / width)))
+    resized: NDArray[_Value] = np.asarray(
+        cv2.resize(image, size, interpolation=interpolation), image.dtype
+    )
+    return resized
+
+
+def _depth_panel(
+    depth: NDArray[np.float32], low: float, high: float, title: str = 'depth'
+) -> Panel:
+    return Panel(title, depth_colors(depth, low, high), _metres(low, high), DEPTH_COLORS[1:, 0])
+
+
+def _std_panel(std: NDArray[np.float32]) -> Panel | None:
+    """Return the standard deviation on a scale from 0; None if it is known nowhere."""
+    if not np.isfinite(std).any():
+        return None
+    largest = max(value_range(std)[1], 1e-3)
+    labels = _metres(0.0, largest)
+    return Panel('standard deviation', std_colors(std, largest), labels, STD_COLORS[1:, 0])
+
+
+def _error_panel(relative: NDArray[np.float32]) -> Panel:
+    colors = _error_colors()
+    place = (np.nan_to_num(relative) / _LARGEST_ERROR + 1) / 2
+    drawn = colors[(place * 255).clip(0, 255).astype(int)]
+    drawn[~np.isfinite(relative)] = UNKNOWN_COLOR
+    labels = (f'{-_LARGEST_ERROR:.0%} too near', f'+{_LARGEST_ERROR:.0%} too far')
+    return Panel('relative error', np.ascontiguousarray(drawn), labels, colors)
+
+
+@cache
+def _error_colors() -> Picture:
+    """Return red for too near, white, and blue for too far."""
+    from matplotlib import colormaps
+
+    return np.array(colormaps['RdBu'](np.linspace(0, 1, 256))[:, :3] * 255, np.uint8)
+
+
+def _metres(low: float, high: float) -> tuple[str, ...]:
+    return tuple(f'{value:.2f} m' for value in (low, (low + high) / 2, high))
+
+
+def _visible(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return values with NaN at LARGEST_WIDTH, those of sparse truth as dots."""
+    known = np.isfinite(values)
+    if 0 < np.count_nonzero(known) < _SPARSE_SHARE * values.size:
+        distance, places = cv2.distanceTransformWithLabels(
+            (~known).astype(np.uint8), cv2.DIST_C, 3, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        nearest = np.empty(int(places.max()) + 1, np.float32)
+        nearest[places[known]] = values[known]
+        values = np.where(distance <= _DOT_RADIUS_PX, nearest[places], np.float32(np.nan))
+    return shrunk(values, cv2.INTER_NEAREST)
+
+
+def _drawn(panel: Panel) -> Picture:
+    """Return the image at a readable size between its title and its colour scale."""
+    height, width = panel.image.shape[:2]
     longer = max(height, width)
     factor = min(max(longer, SMALLEST_PANEL), LARGEST_PANEL) / longer
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    shrinking = factor < 1
-    resized = cv2.resize(
-        image, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_NEAREST
-    )
+    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
+    resized = cv2.resize(panel.image, size, interpolation=interpolation)
     line = max(16, size[0] // 16)
     header = np.full((line * 3 // 2, size[0], 3), _BACKGROUND, np.uint8)
-    _write(header, title, 0.5, line)
+    _write(header, panel.title, 0.5, line)
     footer = np.full((line * 5 // 2, size[0], 3), _BACKGROUND, np.uint8)
-    if legend is not None:
-        ramp = legend.table[1:].transpose(1, 0, 2)
-        bar = cv2.resize(ramp, (size[0], 1), interpolation=cv2.INTER_NEAREST)
+    if panel.colors is not None:
+        ramp = np.ascontiguousarray(panel.colors[np.newaxis])
         top = line // 3
-        footer[top:line] = bar
-        labels = footer[line:]
-        for position in (0.0, 0.5, 1.0):
-            value = legend.low + position * (legend.high - legend.low)
-            _write(labels, f'{value:.2f} m', position, line)
+        footer[top:line] = cv2.resize(ramp, (size[0], 1), interpolation=cv2.INTER_NEAREST)
+        for position, label in zip((0.0, 0.5, 1.0), panel.labels, strict=True):
+            _write(footer[line:], label, position, line)
     return np.vstack([header, resized, footer])
 
 
-def _write(strip: NDArray[np.uint8], text: str, position: float, line: int) -> None:
+def _write(strip: Picture, text: str, position: float, line: int) -> None:
     """Write one line of text into the strip; position 0 is its left end, 1 its right end."""
     (width, height), _ = cv2.getTextSize(text, _FONT, 1, 1)
     font_scale = min(0.6 * line / height, 0.32 * strip.shape[1] / width * (1 + (position == 0.5)))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a benchmark counts: which pixels, and between which depths."""
+"""How benchmarks count: which pixels, between which depths; and what papers report on them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,14 +13,12 @@ from numpy.typing import NDArray
 Crop = Literal['none', 'eigen', 'garg']
 Dataset = Literal['bags', 'folder', 'nyu', 'kitti']
 
-DEFAULT_CROPS: dict[Dataset, Crop] = {
-    'bags': 'none',
-    'folder': 'none',
-    'nyu': 'eigen',
-    'kitti': 'garg',
+BENCHMARK_CROPS: dict[Dataset, Crop] = {'nyu': 'eigen', 'kitti': 'garg'}
+BENCHMARK_RANGES_M: dict[Dataset, tuple[float, float]] = {
+    'nyu': (1e-3, 10.0),
+    'kitti': (1e-3, 80.0),
 }
-DEPTH_RANGES_M: dict[Dataset, tuple[float, float]] = {'nyu': (1e-3, 10.0), 'kitti': (1e-3, 80.0)}
-"""Of the benchmarks; elsewhere the model's own range counts."""
+"""Elsewhere the whole image and the model's own range count."""
 
 # Shares of the height and of the width. KITTI's are those of the authors' code, which belong
 # on the bottom 352 rows and centre 1216 columns (the kb-crop).
@@ -30,6 +29,37 @@ _SHARES: dict[str, tuple[float, float, float, float]] = {
 # Rows and columns of NYU Depth v2's 480x640 images.
 _NYU_EIGEN = (45, 471, 41, 601)
 _NYU_SIZE = (480, 640)
+
+Figures = dict[str, float]
+_TABLE_3 = ('d1', 'd2', 'd3', 'abs_rel', 'rms', 'log10')
+_TABLE_2 = _TABLE_3[:-1]
+
+_NYU_VARIANTS = {
+    'Base + R (regression)': (0.881, 0.980, 0.996, 0.111, 0.419),
+    'Base + Uniform-Fix-HR': (0.892, 0.981, 0.995, 0.107, 0.383),
+    'Base + Log-Fix-HR': (0.896, 0.981, 0.995, 0.108, 0.379),
+    'Base + Train-Fix-HR': (0.893, 0.981, 0.995, 0.109, 0.381),
+    'Base + AdaBins-HR': (0.903, 0.984, 0.997, 0.103, 0.364),
+}
+_NYU_METHODS = {
+    'Eigen': (0.769, 0.950, 0.988, 0.158, 0.641),
+    'Laina': (0.811, 0.953, 0.988, 0.127, 0.573, 0.055),
+    'MS-CRF': (0.811, 0.954, 0.987, 0.121, 0.586, 0.052),
+    'Hao': (0.841, 0.966, 0.991, 0.127, 0.555, 0.053),
+    'Lee': (0.837, 0.971, 0.994, 0.131, 0.538),
+    'Fu': (0.828, 0.965, 0.992, 0.115, 0.509, 0.051),
+    'SharpNet': (0.836, 0.966, 0.993, 0.139, 0.502, 0.047),
+    'Hu': (0.866, 0.975, 0.993, 0.115, 0.530, 0.050),
+    'Chen': (0.878, 0.977, 0.994, 0.111, 0.514, 0.048),
+    'Yin': (0.875, 0.976, 0.994, 0.108, 0.416, 0.048),
+    'BTS': (0.885, 0.978, 0.994, 0.110, 0.392, 0.047),
+    'DAV': (0.882, 0.980, 0.996, 0.108, 0.412),
+    'AdaBins': (0.903, 0.984, 0.997, 0.103, 0.364, 0.044),
+}
+
+
+class EvaluationError(ValueError):
+    """An evaluation that can't be made; the text is for people."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +75,9 @@ class Protocol:
         'none', 'eigen' (Eigen et al. 2014) or 'garg' (Garg et al. 2016).
     min_depth, max_depth : float
         True depths outside do not count, and predictions are clipped to it, m.
+    focal_correction : bool or None
+        Whether the focal length of each frame scales its depth. None: not in the benchmarks,
+        whose published figures are without.
 
     """
 
@@ -52,6 +85,17 @@ class Protocol:
     crop: Crop
     min_depth: float
     max_depth: float
+    focal_correction: bool | None = None
+
+    @property
+    def is_benchmark(self) -> bool:
+        """Whether papers report figures that ours stand beside."""
+        return self.dataset in BENCHMARK_RANGES_M
+
+    @property
+    def uses_focal_lengths(self) -> bool:
+        """Whether depth is scaled by the focal length of each frame."""
+        return not self.is_benchmark if self.focal_correction is None else self.focal_correction
 
     def counted(self, truth: NDArray[Any]) -> NDArray[np.float32]:
         """
@@ -90,3 +134,63 @@ class Protocol:
             slice(int(top_share * height), int(bottom_share * height)),
             slice(int(left_share * width), int(right_share * width)),
         )
+
+
+def choose_protocol(
+    dataset: Dataset,
+    model_range: tuple[float, float],
+    crop: Crop | None = None,
+    min_depth: float | None = None,
+    max_depth: float | None = None,
+    focal_correction: bool | None = None,
+) -> Protocol:
+    """
+    Return the protocol of a benchmark, or for other data one by the model's range, m.
+
+    Raises
+    ------
+    EvaluationError
+        The depths that are asked for are no range.
+
+    """
+    low, high = BENCHMARK_RANGES_M.get(dataset, model_range)
+    low, high = low if min_depth is None else min_depth, high if max_depth is None else max_depth
+    if not 0 < low < high:
+        raise EvaluationError(
+            f'the depths that count, {low:g} to {high:g} m, are no range; change --min-depth or '
+            '--max-depth'
+        )
+    crop = crop or BENCHMARK_CROPS.get(dataset, 'none')
+    return Protocol(dataset, crop, low, high, focal_correction)
+
+
+def published(dataset: Dataset) -> dict[str, dict[str, Figures]]:
+    """
+    Return what papers report on a benchmark.
+
+    Parameters
+    ----------
+    dataset : str
+        'nyu': Tables 2 and 3 of the AdaBins paper (arXiv 2011.14141). 'kitti': AdaBins on the
+        Eigen split, as later papers report it. Of anything else there is nothing.
+
+    Returns
+    -------
+    dict
+        Title of a table -> row -> figure by its name in `DepthErrors`; figures that a paper does
+        not give are left out.
+
+    """
+    if dataset == 'nyu':
+        return {
+            'AdaBins paper, Table 2': _named(_NYU_VARIANTS, _TABLE_2),
+            'AdaBins paper, Table 3': _named(_NYU_METHODS, _TABLE_3),
+        }
+    if dataset == 'kitti':
+        return {'Later papers': {'AdaBins': {'d1': 0.964, 'abs_rel': 0.058, 'rms': 2.360}}}
+    return {}
+
+
+def _named(rows: Mapping[str, tuple[float, ...]], names: tuple[str, ...]) -> dict[str, Figures]:
+    # Shorter rows lack the last figures.
+    return {row: dict(zip(names, values, strict=False)) for row, values in rows.items()}

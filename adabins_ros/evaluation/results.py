@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An evaluation as plain values: metrics.json, and frames.csv with a line per frame."""
+"""An evaluation as plain values: metrics.json, frames.csv with a line per frame, and a table."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import csv
 from dataclasses import asdict, fields
 import json
@@ -11,44 +12,47 @@ import os
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.evaluation.calibration import ONE_STD_SHARE, TWO_STD_SHARE
 from adabins_ros.evaluation.errors import average, DepthErrors
 from adabins_ros.evaluation.evaluate import Evaluation, FrameResult
 from adabins_ros.evaluation.frames import Frames
-from adabins_ros.evaluation.protocols import Protocol
-from adabins_ros.evaluation.published import published
-from adabins_ros.evaluation.tables import FIGURES
+from adabins_ros.evaluation.protocols import Protocol, published
+from adabins_ros.evaluation.uncertainty import ONE_STD_SHARE, TWO_STD_SHARE
 from adabins_ros.inference.predictor import DepthPredictor
 from adabins_ros.provenance import environment, sha256
 import numpy as np
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
+Rows = Mapping[str, Mapping[str, float]]
+"""Name of a method or run -> figure by its name in DepthErrors; `asdict` of one is a row."""
+Sections = Mapping[str, Rows]
+"""Heading -> rows; the rows without a heading ('') are ours."""
+
+FIGURES = {
+    'd1': 'd1',
+    'd2': 'd2',
+    'd3': 'd3',
+    'abs_rel': 'REL',
+    'sq_rel': 'SqREL [m]',
+    'rms': 'RMS [m]',
+    'rms_log': 'RMS log',
+    'log10': 'log10',
+    'silog': 'SILog',
+}
+"""Heading of each figure, in the order of the papers."""
 NO_STD = 'the network gives no standard deviation (strategy regression)'
 
-
-def describe_model(model: str, predictor: DepthPredictor) -> dict[str, Any]:
-    """Return what was evaluated: name, settings, licence, provenance, and the file's SHA-256."""
-    path = Path(model).expanduser()
-    config = predictor.config
-    return {
-        'model': model,
-        'description': predictor.description,
-        'trained': config.trained,
-        'licence': config.licence,
-        'provenance': config.provenance,
-        'sha256': sha256(path) if path.is_file() else None,
-        'parameters': predictor.parameter_count,
-        'flip_average': predictor.flip_average,
-        'focal_correction': predictor.focal_correction,
-        'config': config.model_dump(mode='json'),
-    }
+_ROW_NAME_WIDTH = 13
 
 
 def collect(
     evaluation: Evaluation,
     frames: Frames,
     protocol: Protocol,
-    model: dict[str, Any],
-    choice: str,
+    model: str,
+    predictor: DepthPredictor,
 ) -> dict[str, Any]:
     """
     Return everything that was found, as JSON can hold it.
@@ -61,16 +65,17 @@ def collect(
         What was evaluated.
     protocol : Protocol
         Which pixels and depths counted.
-    model : dict
-        From `describe_model`.
-    choice : str
-        In words, which frames were chosen.
+    model : str
+        As it was asked for.
+    predictor : DepthPredictor
+        Made from it.
 
     """
+    counted = {name: getattr(protocol, name) for name in ('crop', 'min_depth', 'max_depth')}
     return {
-        'model': model,
+        'model': _describe(model, predictor, protocol),
         'data': {
-            'frames': choice,
+            'frames': frames.choice,
             'sources': [
                 {
                     **asdict(source.report),
@@ -79,7 +84,7 @@ def collect(
                 for number, source in enumerate(frames.sources)
             ],
         },
-        'protocol': asdict(protocol),
+        'protocol': {'dataset': protocol.dataset, **counted},
         'frames': {
             'evaluated': len(evaluation.frames),
             'without_truth': evaluation.without_truth,
@@ -97,7 +102,7 @@ def collect(
             }
             for source, found in evaluation.by_source().items()
         },
-        'scale': _spread(evaluation),
+        'scale': _spread([frame.scale for frame in evaluation.frames]),
         'by_depth': [
             {'range': one.label, **asdict(one)} for one in evaluation.depth_ranges.errors()
         ],
@@ -109,6 +114,99 @@ def collect(
     }
 
 
+def sections(values: Mapping[str, Any]) -> Sections:
+    """Return our rows, those of each recording, and those of papers to read them against."""
+    ours = {
+        values['model']['config']['name']: values['errors'],
+        'median-scaled': values['errors_median_scaled'],
+    }
+    each = values['by_source']
+    if len(each) < 2:
+        return {'': ours, **values['published']}
+    return {
+        '': ours,
+        'each recording': {name: one['errors'] for name, one in each.items()},
+        'each recording, median-scaled': {
+            name: one['errors_median_scaled'] for name, one in each.items()
+        },
+        **values['published'],
+    }
+
+
+def errors_table(title: str, rows: Sections) -> Table:
+    """
+    Return a table of errors for the terminal.
+
+    Parameters
+    ----------
+    title : str
+        Above the table.
+    rows : Sections
+        Such as our runs under '', then published ones. Missing figures and NaN become '-', and
+        figures that no row has get no column.
+
+    """
+    table = Table(
+        title=escape(title),
+        title_justify='left',
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column('', min_width=_ROW_NAME_WIDTH)
+    columns = figures_of(rows)
+    for name in columns:
+        table.add_column(escape(FIGURES[name].replace(' ', '\n')), justify='right', no_wrap=True)
+    for heading, section in rows.items():
+        if heading:
+            table.add_row(Text(heading, style='dim'))
+        for row, figures in section.items():
+            texts = (figure_text(name, figures.get(name)) for name in columns)
+            table.add_row(Text(row, style='' if heading else 'bold'), *texts)
+        table.add_section()
+    return table
+
+
+def summary(values: Mapping[str, Any]) -> list[str]:
+    """Return what there is to say beside the errors."""
+    frames, calibration = values['frames'], values['calibration']
+    lines = [f'{frames["evaluated"]} frames evaluated.']
+    for texts, what in (
+        (frames['without_truth'], 'without true depth that counts'),
+        (frames['unusable'], 'unreadable'),
+    ):
+        if texts:
+            lines.append(f'{len(texts)} frames {what}, such as {texts[0]}')
+    if calibration is None:
+        return [*lines, f'Calibration and sparsification are left out: {NO_STD}.']
+    sparsification = values['sparsification']
+    return [
+        *lines,
+        f'{calibration["within_one_std"]:.1%} of the truth lies within one standard deviation '
+        f'({calibration["expected_within_one_std"]:.1%} of a normal distribution), '
+        f'{calibration["within_two_std"]:.1%} within two; factor on it for the first to be right: '
+        f'{calibration["temperature"]:.2f}',
+        f'AUSE by standard deviation: REL {sparsification["ause_abs_rel"]:.3f}, RMS '
+        f'{sparsification["ause_rms"]:.3f}; gain over random order: REL '
+        f'{sparsification["gain_abs_rel"]:+.3f}, RMS {sparsification["gain_rms"]:+.3f}',
+    ]
+
+
+def figures_of(rows: Sections) -> list[str]:
+    """Return the names of the figures that any row has, in the order of the papers."""
+    present = {
+        name for section in rows.values() for figures in section.values() for name in figures
+    }
+    return [name for name in FIGURES if name in present]
+
+
+def figure_text(name: str, value: float | None) -> str:
+    """Return a figure as papers print it: three digits, SILog two; '-' for none."""
+    if value is None or math.isnan(value):
+        return '-'
+    return f'{value:.2f}' if name == 'silog' else f'{value:.3f}'
+
+
 def write_metrics(file: Path, values: dict[str, Any]) -> None:
     """Write the values as JSON; NaN and infinity as null."""
     text = json.dumps(_finite(values), indent=2, default=os.fspath, allow_nan=False)
@@ -117,33 +215,38 @@ def write_metrics(file: Path, values: dict[str, Any]) -> None:
 
 def write_frames(file: Path, evaluation: Evaluation) -> None:
     """Write a line of figures per frame; what there is not stays empty."""
-    names = list(FIGURES)
-    columns = [field.name for field in fields(FrameResult)]
     told_apart = ('number', 'name', 'source', 'errors', 'scaled')
-    others = [name for name in columns if name not in told_apart]
+    others = [field.name for field in fields(FrameResult) if field.name not in told_apart]
+    scaled = [f'{name}_median_scaled' for name in FIGURES]
     with file.open('w', newline='', encoding='utf-8') as stream:
         lines = csv.writer(stream)
-        lines.writerow(
-            [
-                'frame',
-                'source',
-                'pixels',
-                *names,
-                *(f'{name}_median_scaled' for name in names),
-                *others,
-            ]
-        )
+        lines.writerow(['frame', 'source', 'pixels', *FIGURES, *scaled, *others])
         for frame in evaluation.frames:
-            lines.writerow(
-                [
-                    frame.name,
-                    frame.source,
-                    frame.errors.pixels,
-                    *(_cell(getattr(frame.errors, name)) for name in names),
-                    *(_cell(getattr(frame.scaled, name)) for name in names),
-                    *(_cell(getattr(frame, name)) for name in others),
-                ]
-            )
+            figures = [
+                *(getattr(frame.errors, name) for name in FIGURES),
+                *(getattr(frame.scaled, name) for name in FIGURES),
+                *(getattr(frame, name) for name in others),
+            ]
+            cells = ['' if math.isnan(value) else f'{value:.6g}' for value in figures]
+            lines.writerow([frame.name, frame.source, frame.errors.pixels, *cells])
+
+
+def _describe(model: str, predictor: DepthPredictor, protocol: Protocol) -> dict[str, Any]:
+    """Return what was evaluated: name, settings, licence, provenance, and the file's SHA-256."""
+    path = Path(model).expanduser()
+    config = predictor.config
+    return {
+        'model': model,
+        'description': predictor.description,
+        'trained': config.trained,
+        'licence': config.licence,
+        'provenance': config.provenance,
+        'sha256': sha256(path) if path.is_file() else None,
+        'parameters': predictor.parameter_count,
+        'flip_average': predictor.flip_average,
+        'focal_correction': protocol.uses_focal_lengths,
+        'config': config.model_dump(mode='json'),
+    }
 
 
 def _calibration(evaluation: Evaluation) -> dict[str, Any] | None:
@@ -171,20 +274,17 @@ def _without_scaled(errors: DepthErrors) -> dict[str, float]:
     return {name: value for name, value in asdict(errors).items() if name != 'd1_scaled'}
 
 
-def _spread(evaluation: Evaluation) -> dict[str, float]:
+def _spread(scales: list[float]) -> dict[str, float]:
     """Return how the median scales of the frames differ: their median, and std over median."""
-    scales = [frame.scale for frame in evaluation.frames]
     median = _median(scales)
-    spread = float(np.std(scales)) / median if scales else math.nan
-    return {'median': median, 'relative_std': spread}
+    return {
+        'median': median,
+        'relative_std': float(np.std(scales)) / median if scales else math.nan,
+    }
 
 
 def _median(values: list[float]) -> float:
     return float(np.median(values)) if values else math.nan
-
-
-def _cell(value: float) -> str:
-    return '' if math.isnan(value) else f'{value:.6g}'
 
 
 def _finite(value: Any) -> Any:

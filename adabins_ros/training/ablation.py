@@ -10,7 +10,7 @@ import io
 from pathlib import Path
 from typing import Any, get_args
 
-from adabins_ros.evaluation.published import published
+from adabins_ros.evaluation.protocols import published
 from adabins_ros.model import load_model
 from adabins_ros.model.config import BinStrategy
 from adabins_ros.training.config import TrainingConfig

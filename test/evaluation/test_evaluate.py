@@ -40,6 +40,17 @@ def test_each_frame_is_predicted_with_its_focal_length(walls, colour_reader):
     assert reader.seen == [((64, 96, 3), 80.0)] * 2
 
 
+@pytest.mark.parametrize('benchmark', ['nyu', 'kitti'])
+def test_no_focal_length_scales_what_stands_beside_published_figures(
+    walls, colour_reader, benchmark
+):
+    reader = colour_reader()
+    frames = open_frames('folder', [walls(frames=1)])
+    evaluate(reader, frames, Protocol(benchmark, 'none', 1e-3, 80.0))
+    evaluate(reader, frames, Protocol(benchmark, 'none', 1e-3, 80.0, focal_correction=True))
+    assert [focal_length_px for _, focal_length_px in reader.seen] == [None, 80.0]
+
+
 def test_frames_that_are_broken_or_without_truth_are_named_and_left_out(walls, colour_reader):
     folder = walls()
     cv2.imwrite(str(folder / 'depth' / '002.png'), np.zeros((64, 96), np.uint16))

@@ -12,8 +12,8 @@ import sys
 
 from adabins_ros import DepthPredictor
 from adabins_ros.bags import pack_folder
-from adabins_ros.evaluation.command import main
 from adabins_ros.evaluation.errors import average, depth_errors
+from adabins_ros.evaluation.evaluate_command import main
 from adabins_ros.evaluation.frames import open_frames
 import numpy as np
 import pytest
@@ -137,6 +137,31 @@ def test_nyu_is_printed_beside_the_tables_of_the_paper(tiny_model, frame_writer,
     assert 'AdaBins paper, Table 3' in (output / 'report.html').read_text()
 
 
+def test_kitti_is_evaluated_as_the_papers_do(tiny_model, frame_writer, tmp_path, monkeypatch):
+    """Drives of two cameras: neither scales depth, and a GPU does not round it."""
+    data, lines = tmp_path / 'kitti', []
+    for drive, focal in (('26', 721.5), ('30', 707.1)):
+        colour, depth = f'{drive}/1.png', f'{drive}/depth/1.png'
+        frame_writer(data / colour, data / depth, np.full((352, 1216), 3.0), 256)
+        lines.append(f'{colour} {depth} {focal}')
+    listed = data / 'list.txt'
+    listed.write_text('\n'.join(lines))
+    options, load = {}, DepthPredictor.from_pretrained
+
+    def from_pretrained(*words, **asked):
+        options.update(asked)
+        return load(*words, **asked)
+
+    monkeypatch.setattr(DepthPredictor, 'from_pretrained', from_pretrained)
+    words = ['--dataset', 'kitti', '--data', str(data), '--list', str(listed)]
+    assert main([*words, '--model', str(tiny_model()), '--output', str(tmp_path / 'report')]) == 0
+    values = json.loads((tmp_path / 'report' / 'metrics.json').read_text())
+    first, second = values['by_source'].values()
+    assert first['errors'] == second['errors']
+    assert values['model']['focal_correction'] is False
+    assert options['precision'] == 'float32'
+
+
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
@@ -180,7 +205,7 @@ def test_data_without_truth_in_range_leave_nothing_to_evaluate(
 def test_help_comes_without_loading_torch(ros_environment):
     code = (
         'import sys\n'
-        'from adabins_ros.evaluation.command import main\n'
+        'from adabins_ros.evaluation.evaluate_command import main\n'
         "assert main(['--help']) == 0\n"
         "assert not {'torch', 'matplotlib', 'rosbags'} & set(sys.modules)\n"
     )

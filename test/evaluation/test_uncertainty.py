@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import math
 
-from adabins_ros.evaluation.calibration import Calibration
-from adabins_ros.evaluation.depth_ranges import DepthRanges
-from adabins_ros.evaluation.sparsification import Sparsification
+from adabins_ros.evaluation.errors import DepthRanges
+from adabins_ros.evaluation.uncertainty import Calibration, Sparsification
 import numpy as np
 import pytest
 

@@ -1,27 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `evaluate`, also `adabins evaluate`; torch is imported late, for a quick --help."""
+"""The command `evaluate`, also `adabins evaluate`; its imports come late, for a quick --help."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, TYPE_CHECKING
+from typing import Annotated, TYPE_CHECKING
 
 from adabins_ros.command_line import run_command, SETTING
-from adabins_ros.evaluation.protocols import (
-    Dataset,
-    DEFAULT_CROPS,
-    DEPTH_RANGES_M,
-    Protocol,
-)
 import typer
 
 if TYPE_CHECKING:
-    from adabins_ros.evaluation.evaluate import Evaluation
-    from adabins_ros.evaluation.frames import FrameChoice, Frames
-    from adabins_ros.evaluation.tables import Sections
+    from adabins_ros.evaluation.frames import Frames
+    from adabins_ros.evaluation.protocols import Crop, Dataset, Protocol
     from adabins_ros.inference.predictor import DepthPredictor
 
 
@@ -103,12 +95,14 @@ def evaluate(
         bool, typer.Option('--flip-average', help='Average with the mirrored image, as papers do.')
     ] = False,
     focal_correction: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             '--focal-correction/--no-focal-correction',
-            help='Scale depth by the focal length of each frame.',
+            help='Scale depth by the focal length of each frame; by default for all data but nyu '
+            'and kitti, whose published figures are without.',
+            show_default=False,
         ),
-    ] = True,
+    ] = None,
     depth_range: Annotated[
         tuple[float, float] | None,
         typer.Option(
@@ -128,6 +122,7 @@ def evaluate(
     --output kitchen_report
     """
     from adabins_ros.evaluation.frames import EvaluationError, FrameChoice, open_frames
+    from adabins_ros.evaluation.protocols import BENCHMARK_RANGES_M, choose_protocol
     from adabins_ros.inference.predictor import DepthPredictor
 
     _check_new(output)
@@ -142,30 +137,28 @@ def evaluate(
             + (', not from --bags' if bags else '')
         )
     kind: Dataset = dataset.value if dataset else 'bags'
-    choice = FrameChoice(start, stop, every, split)
     frames = open_frames(
         kind,
         [*(bags or data or []), *extra],
         list_file=frame_list,
         overrides=overrides,
-        choice=choice,
+        choice=FrameChoice(start, stop, every, split),
     )
     model = model or (str(split / 'best.safetensors') if split else 'adabins-lite')
     predictor = DepthPredictor.from_pretrained(
         model,
         device=device,
         depth_range=depth_range,
+        # As the published figures beside ours were made, on a GPU too.
+        precision='float32' if kind in BENCHMARK_RANGES_M else 'auto',
         flip_average=flip_average,
         inference_size=inference_size,
-        focal_correction=focal_correction,
     )
-    protocol = Protocol(
-        kind,
-        crop.value if crop else DEFAULT_CROPS[kind],
-        *_depths(kind, predictor, min_depth, max_depth),
-    )
+    own_range = predictor.config.min_depth, predictor.config.max_depth
+    chosen: Crop | None = crop.value if crop else None
+    protocol = choose_protocol(kind, own_range, chosen, min_depth, max_depth, focal_correction)
     output.mkdir(parents=True, exist_ok=True)
-    _evaluate(output, model, predictor, frames, protocol, choice)
+    _evaluate(output, model, predictor, frames, protocol)
 
 
 def main(arguments: Sequence[str] | None = None, prog_name: str = 'evaluate') -> int:
@@ -174,18 +167,12 @@ def main(arguments: Sequence[str] | None = None, prog_name: str = 'evaluate') ->
 
 
 def _evaluate(
-    output: Path,
-    model: str,
-    predictor: DepthPredictor,
-    frames: Frames,
-    protocol: Protocol,
-    choice: FrameChoice,
+    output: Path, model: str, predictor: DepthPredictor, frames: Frames, protocol: Protocol
 ) -> None:
     from adabins_ros.evaluation import evaluate as evaluating
     from adabins_ros.evaluation import results
     from adabins_ros.evaluation.frames import EvaluationError
     from adabins_ros.evaluation.report import draw_notable, write_report
-    from adabins_ros.evaluation.tables import errors_table
     from rich.console import Console
 
     for source in frames.sources:
@@ -193,69 +180,18 @@ def _evaluate(
             typer.echo(f'{source.report.name}: {remark}', err=True)
     evaluation = evaluating.evaluate(predictor, frames, protocol, _progress)
     if not evaluation.frames:
-        reason = (
-            evaluation.unusable[0]
-            if evaluation.unusable
-            else (f'no true depth between {protocol.min_depth:g} and {protocol.max_depth:g} m')
-        )
+        counted = f'between {protocol.min_depth:g} and {protocol.max_depth:g} m'
+        reason = [*evaluation.unusable, f'no true depth {counted}'][0]
         raise EvaluationError(f'none of the {len(frames)} frames can be evaluated: {reason}')
-    values = results.collect(
-        evaluation, frames, protocol, results.describe_model(model, predictor), choice.description
-    )
-    sections = _sections(evaluation, values)
+    values = results.collect(evaluation, frames, protocol, model, predictor)
     notable = draw_notable(predictor, frames, protocol, evaluation)
     results.write_metrics(output / 'metrics.json', values)
     results.write_frames(output / 'frames.csv', evaluation)
-    write_report(output / 'report.html', values, evaluation, sections, notable)
-    Console().print(errors_table(predictor.description, sections))
-    for line in _summary(evaluation, values):
+    write_report(output / 'report.html', values, evaluation, notable)
+    Console().print(results.errors_table(predictor.description, results.sections(values)))
+    for line in results.summary(values):
         typer.echo(line)
     typer.echo(f'Report: {output / "report.html"}')
-
-
-def _sections(evaluation: Evaluation, values: dict[str, Any]) -> Sections:
-    """Return our rows, those of each recording, and those of papers to read them against."""
-    ours = {
-        values['model']['config']['name']: asdict(evaluation.errors),
-        'median-scaled': asdict(evaluation.scaled),
-    }
-    each = values['by_source']
-    if len(each) < 2:
-        return {'': ours, **values['published']}
-    return {
-        '': ours,
-        'each recording': {name: one['errors'] for name, one in each.items()},
-        'each recording, median-scaled': {
-            name: one['errors_median_scaled'] for name, one in each.items()
-        },
-        **values['published'],
-    }
-
-
-def _summary(evaluation: Evaluation, values: dict[str, Any]) -> list[str]:
-    """Return what there is to say beside the errors."""
-    from adabins_ros.evaluation.results import NO_STD
-
-    lines = [f'{len(evaluation.frames)} frames evaluated.']
-    for texts, what in (
-        (evaluation.without_truth, 'without true depth that counts'),
-        (evaluation.unusable, 'unreadable'),
-    ):
-        if texts:
-            lines.append(f'{len(texts)} frames {what}, such as {texts[0]}')
-    calibration, sparsification = values['calibration'], values['sparsification']
-    if calibration is None:
-        return [*lines, f'Calibration and sparsification are left out: {NO_STD}.']
-    return [
-        *lines,
-        f'{calibration["within_one_std"]:.1%} of the truth lies within one standard deviation '
-        f'({calibration["expected_within_one_std"]:.1%} of a normal distribution), '
-        f'{calibration["within_two_std"]:.1%} within two; factor on it for the first to be right: '
-        f'{calibration["temperature"]:.2f}',
-        f'AUSE by standard deviation: REL {sparsification["ause_abs_rel"]:.3f}, RMS '
-        f'{sparsification["ause_rms"]:.3f}; gain over random order: REL '
-        f'{sparsification["gain_abs_rel"]:+.3f}, RMS {sparsification["gain_rms"]:+.3f}',
-    ]
 
 
 def _progress(numbers: Iterable[int]) -> Iterable[int]:
@@ -263,22 +199,6 @@ def _progress(numbers: Iterable[int]) -> Iterable[int]:
     from rich.progress import track
 
     return track(numbers, 'evaluating', console=Console(stderr=True), transient=True)
-
-
-def _depths(
-    dataset: Dataset, predictor: DepthPredictor, nearest: float | None, farthest: float | None
-) -> tuple[float, float]:
-    from adabins_ros.evaluation.frames import EvaluationError
-
-    own = predictor.config.min_depth, predictor.config.max_depth
-    low, high = DEPTH_RANGES_M.get(dataset, own)
-    low, high = low if nearest is None else nearest, high if farthest is None else farthest
-    if not 0 < low < high:
-        raise EvaluationError(
-            f'the depths that count, {low:g} to {high:g} m, are no range; change --min-depth or '
-            '--max-depth'
-        )
-    return low, high
 
 
 def _check_new(output: Path) -> None:
