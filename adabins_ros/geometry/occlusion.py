@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 AROUND_RATIO = 1.1
 # An edge, in any direction: a floor at grazing angle rises less from one pixel to the next.
 EDGE_RATIO = 1.5
-# Points that stand so many mean distances apart still belong to one surface: the rings of a lidar
-# lie wider apart than the points on a ring.
-SPACINGS = 4
+# A window is a little more than the distance of a lidar's rings, and no more than a share of the
+# image: what lies farther apart is no surface.
+_WINDOW_PER_SPACING = 1.2
 _SMALLEST_WINDOW = 2
-_QUADRANTS_IN_FRONT = 3
+_SIZE_PER_WINDOW = 16
+_COLUMNS_TOGETHER = 3
 
 
 def visible(
@@ -31,8 +32,8 @@ def visible(
     Tell which projected points lie behind no nearer surface.
 
     A lidar above a camera sees over an obstacle, and the points of the wall behind fall between
-    those on the obstacle. A point is hidden if nearer ones lie around it (in at least three of the
-    four quadrants of a window), or if one within half the window is nearer by a third: there is an
+    those on the obstacle. A point is hidden if nearer ones lie around it (in all four
+    quadrants of a window), or if one within half the window is nearer by a third: there is an
     edge, and on which side the point lies can't be told. The nearer points of a floor or a wall
     at grazing angle all lie on one side, so that those surfaces stay.
 
@@ -45,8 +46,8 @@ def visible(
     shape : (int, int)
         Height and width of the image, px.
     window : int, optional
-        How far a surface's points may lie apart, px; by default four times the mean distance of
-        the points inside.
+        How far a surface's points may lie apart, px; by default a little more than they mostly
+        do from row to row.
 
     Returns
     -------
@@ -54,25 +55,23 @@ def visible(
         False also for points outside of the image.
 
     """
-    buffer = nearest_depth(pixels, depth, shape)
     rows, columns, inside = _places(pixels, shape)
-    found = int(np.count_nonzero(buffer))
-    if not found:
+    if not inside.any():
         return inside
     if window is None:
-        window = math.ceil(SPACINGS * math.sqrt(buffer.size / found))
-    window = int(np.clip(window, _SMALLEST_WINDOW, max(shape)))
+        window = _window(rows[inside], columns[inside], shape)
+    buffer = nearest_depth(pixels, depth, shape)
     buffer[buffer == 0] = np.inf
     own = np.asarray(depth, np.float32)[inside]
     at = rows[inside], columns[inside]
     square = np.ones((window + 1, window + 1), np.uint8)
-    in_front = np.zeros(own.size, np.int8)
+    surrounded = np.ones(own.size, np.bool_)
     for anchor in ((0, 0), (0, window), (window, 0), (window, window)):
-        in_front += cv2.erode(buffer, square, anchor=anchor)[at] * AROUND_RATIO < own
+        surrounded &= cv2.erode(buffer, square, anchor=anchor)[at] * AROUND_RATIO < own
     half = np.ones((window // 2 * 2 + 1,) * 2, np.uint8)
     at_edge = cv2.erode(buffer, half)[at] * EDGE_RATIO <= own
     result = inside.copy()
-    result[inside] = (in_front < _QUADRANTS_IN_FRONT) & ~at_edge
+    result[inside] = ~(surrounded | at_edge)
     return result
 
 
@@ -102,6 +101,17 @@ def nearest_depth(
     np.minimum.at(image, (rows[inside], columns[inside]), np.asarray(depth, np.float32)[inside])
     image[np.isinf(image)] = 0
     return image
+
+
+def _window(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]) -> int:
+    """Return a little more than the usual distance of points above each other, px."""
+    strips = columns // _COLUMNS_TOGETHER
+    order = np.lexsort((rows, strips))
+    apart = np.diff(rows[order])[np.diff(strips[order]) == 0]
+    apart = apart[apart > 1]
+    spacing = float(np.median(apart)) if apart.size else 1.0
+    largest = max(_SMALLEST_WINDOW, max(shape) // _SIZE_PER_WINDOW)
+    return min(max(_SMALLEST_WINDOW, math.ceil(_WINDOW_PER_SPACING * spacing) + 1), largest)
 
 
 def _places(
