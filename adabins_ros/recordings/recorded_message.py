@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One recorded message: its bytes, and what they say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+import struct
+from typing import Any, TYPE_CHECKING
+
+from adabins_ros.frames.errors import RecordingError
+from adabins_ros.messages.stamps import NANOSECONDS
+from rosbags.typesys import (
+    get_types_from_idl,
+    get_types_from_msg,
+    get_typestore,
+    Stores,
+    TypesysError,
+)
+
+if TYPE_CHECKING:
+    from rosbags.interfaces.typing import Typesdict
+    from rosbags.typesys.store import Typestore
+
+# RFC 8878, first bytes of a frame.
+_ZSTD = b'\x28\xb5\x2f\xfd'
+_HEADER = 'std_msgs/msg/Header'
+_IDL_SEPARATOR = '=' * 80 + '\n'
+
+
+@dataclass(frozen=True)
+class RecordedMessage:
+    """
+    One message as it lies in the recording.
+
+    Attributes
+    ----------
+    topic, msgtype : str
+        The type in ROS 2's form, 'sensor_msgs/msg/Image'.
+    log_ns : int
+        When it was recorded, ns.
+    raw : bytes
+        As recorded: CDR, or ROS 1's own serialisation.
+
+    """
+
+    topic: str
+    msgtype: str
+    log_ns: int
+    raw: bytes
+    _types: RecordedType = field(repr=False, compare=False)
+
+    def decode(self) -> Any:
+        """
+        Return the message, its fields named as in ROS 2's or (from ROS 1) ROS 1's definition.
+
+        Raises
+        ------
+        RecordingError
+            The bytes are not such a message, or its type is unknown.
+
+        """
+        return self._types.decode(self)
+
+    def cdr(self) -> bytes:
+        """Return the message in CDR, as ROS 2 publishes it; raises as `decode`."""
+        return self._types.cdr(self)
+
+    def stamp_ns(self) -> int:
+        """
+        Return the stamp of a message that starts with a std_msgs/Header, without decoding it.
+
+        The recording time stands in for a stamp of 0, which drivers without a clock leave.
+        """
+        return self.header_stamp_ns() or self.log_ns
+
+    def header_stamp_ns(self) -> int:
+        """Return the stamp as it was recorded, 0 where a driver left none."""
+        return self._types.header_stamp_ns(self)
+
+
+class RecordedType:
+    """
+    The type of a topic; its definition is parsed when the first message needs it.
+
+    Parameters
+    ----------
+    path : Path
+        Of the recording, for errors.
+    msgtype : str
+        As recorded.
+    definition : str
+        Empty where the recording holds none: then the one that ROS ships stands in.
+    idl : bool
+        The definition is OMG IDL, not a .msg.
+    ros1 : bool
+        Messages are in ROS 1's serialisation, not in CDR.
+
+    """
+
+    def __init__(
+        self, path: Path, msgtype: str, definition: str, *, idl: bool = False, ros1: bool = False
+    ) -> None:
+        self.msgtype = normal_type_name(msgtype)
+        self._path = path
+        self._definition = definition
+        self._idl = idl
+        self._ros1 = ros1
+        self._store: Typestore | None = None
+        self._ros2_store: Typestore | None = None
+
+    def decode(self, message: RecordedMessage) -> Any:
+        try:
+            store = self._known_types()
+            if self._ros1:
+                return store.deserialize_ros1(message.raw, self.msgtype)
+            return store.deserialize_cdr(message.raw, self.msgtype)
+        except Exception as error:  # hand-made bytes can raise nearly anything in the decoder
+            raise self._unreadable(message, error) from error
+
+    def cdr(self, message: RecordedMessage) -> bytes:
+        if not self._ros1:
+            return message.raw
+        try:
+            if self._ros2_store is None:
+                self._ros2_store = with_ros2_header(self._known_types())
+            return bytes(self._ros2_store.ros1_to_cdr(message.raw, self.msgtype))
+        except Exception as error:  # as above
+            raise self._unreadable(message, error) from error
+
+    def header_stamp_ns(self, message: RecordedMessage) -> int:
+        # ROS 1 has `seq` where CDR has its own four bytes: the stamp follows in both.
+        raw = message.raw
+        big = not self._ros1 and len(raw) > 1 and raw[1] == 0
+        if len(raw) < 12:
+            raise self._unreadable(message, ValueError(f'{len(raw)} bytes hold no header'))
+        seconds, nanoseconds = struct.unpack_from('>iI' if big else '<iI', raw, 4)
+        return int(seconds * NANOSECONDS + nanoseconds)
+
+    def _known_types(self) -> Typestore:
+        if self._store is None:
+            self._store = self._find_types()
+        return self._store
+
+    def _find_types(self) -> Typestore:
+        try:
+            types = self._recorded_types()
+        except (TypesysError, ValueError, KeyError, AssertionError):
+            types = {}
+        if self.msgtype in types:
+            store = get_typestore(Stores.EMPTY)
+            store.register(types)
+            return store
+        if self.msgtype in shipped_types(self._ros1).fielddefs:
+            return shipped_types(self._ros1)
+        raise TypesysError(
+            f'the recording holds no definition of {self.msgtype}, and ROS ships none'
+        )
+
+    def _recorded_types(self) -> Typesdict:
+        if not self._idl:
+            return get_types_from_msg(self._definition, self.msgtype) if self._definition else {}
+        types: Typesdict = {}
+        for part in self._definition.split(_IDL_SEPARATOR):
+            text = part.partition('\n')[2] if part.startswith('IDL: ') else part
+            if text.strip():
+                types.update(get_types_from_idl(text))
+        return types
+
+    def _unreadable(self, message: RecordedMessage, error: Exception) -> RecordingError:
+        what = f'{self._path}: message on {message.topic} recorded at {message.log_ns} ns'
+        if isinstance(error, TypesysError):
+            return RecordingError(f'{what} can not be decoded: {error}')
+        if message.raw.startswith(_ZSTD):
+            return RecordingError(
+                f'{what} is compressed with zstd, and the metadata.yaml that says so is missing; '
+                'copy it too'
+            )
+        return RecordingError(
+            f'{what} is damaged, or no {self.msgtype}: {in_words(error)}; copy it again'
+        )
+
+
+def normal_type_name(name: str) -> str:
+    """Return 'sensor_msgs/msg/Image' for that and for the 'sensor_msgs/Image' of old bags."""
+    package, _, rest = name.partition('/')
+    return f'{package}/msg/{rest}' if rest and '/' not in rest else name
+
+
+@cache
+def shipped_types(ros1: bool = False) -> Typestore:
+    """Return the message types of a ROS installation."""
+    return get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_JAZZY)
+
+
+def with_ros2_header(types: Typestore) -> Typestore:
+    """Return a ROS 1 recording's types with ROS 2's header, which has no `seq`."""
+    store = get_typestore(Stores.EMPTY)
+    header = shipped_types().fielddefs[_HEADER]
+    store.register({**types.fielddefs, _HEADER: header})
+    return store
+
+
+def in_words(error: Exception) -> str:
+    """Return the text of an error, or its kind where it has none."""
+    return str(error).rstrip('.') or type(error).__name__

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which topics of a recording are the camera's: by type, by what they hold, and by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import takewhile
+import re
+
+from adabins_ros.frames.errors import RecordingError
+
+from .recording import Recording, TopicInfo
+
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
+Rank = tuple[int, ...]
+PICTURES = (IMAGE, COMPRESSED_IMAGE)
+_TRANSPORTS = ('/compressedDepth', '/compressed')
+# Pictures about the camera's pictures: other sensors, masks, and what a network made of them.
+_SECONDARY = re.compile(
+    r'infra|(^|[/_])ir([/_0-9]|$)|thermal|fisheye|mask|segment|(^|[/_])segs?([/_0-9]|$)|debug|'
+    r'result|overlay|confidence|disparity|uncertainty|depth/(std|color)|heat_?map|'
+    r'(^|[/_])heat([/_0-9]|$)|error'
+)
+
+
+@dataclass(frozen=True)
+class CameraTopics:
+    """
+    The topics of one camera.
+
+    Attributes
+    ----------
+    image : str
+        Image or CompressedImage with colours (or grey).
+    depth, camera_info : str or None
+    description : str
+        What was chosen, for people.
+
+    """
+
+    image: str
+    depth: str | None
+    camera_info: str | None
+    description: str
+
+
+def find_camera_topics(
+    recording: Recording,
+    image: str | None = None,
+    depth: str | None = None,
+    camera_info: str | None = None,
+) -> CameraTopics:
+    """
+    Choose the colour, depth and camera_info topics.
+
+    A topic that is given must exist; '/camera/image_raw' also stands for its compressed
+    transports. The others are chosen by type, by the encoding of their first message, and by
+    name: colour before infrared, raw before compressed, depth that is registered to the colour
+    image first, and of the same camera.
+
+    Raises
+    ------
+    RecordingError
+        No colour image, or a given topic that does not exist or has another type.
+
+    """
+    colour = (
+        _given(recording, image, PICTURES)
+        if image
+        else _best(_pictures(recording, depth=False), _image_rank)
+    )
+    if colour is None:
+        raise RecordingError(
+            f'{recording.path} has no colour image; it has {recording.describe_topics()}'
+        )
+    if depth:
+        depth = _given(recording, depth, PICTURES)
+    else:
+        depth = _best(_pictures(recording, depth=True), lambda x: _depth_rank(x, colour))
+    if camera_info:
+        camera_info = _given(recording, camera_info, (CAMERA_INFO,))
+    else:
+        camera_info = _best(
+            _camera_infos(recording, colour), lambda x: _camera_info_rank(x, colour)
+        )
+    description = _describe(recording, (colour, depth, camera_info))
+    return CameraTopics(colour, depth, camera_info, description)
+
+
+def _given(recording: Recording, name: str, types: tuple[str, ...]) -> str:
+    name = '/' + name.strip('/')
+    for candidate in (name, *(name + transport for transport in _TRANSPORTS)):
+        info = recording.topics.get(candidate)
+        if info is not None and info.msgtype in types:
+            return candidate
+    info = recording.topics.get(name)
+    if info is not None:
+        raise RecordingError(
+            f'{recording.path}: {name} is a {info.msgtype}, not {" or ".join(types)}'
+        )
+    raise RecordingError(
+        f'{recording.path} has no topic {name}; it has {recording.describe_topics()}'
+    )
+
+
+def _pictures(recording: Recording, depth: bool) -> list[TopicInfo]:
+    return [
+        info
+        for info in recording.topics.values()
+        if info.msgtype in PICTURES
+        and info.count
+        and _holds_depth(recording, info) == depth
+        and not (depth and _SECONDARY.search(info.name.lower()))
+    ]
+
+
+def _camera_infos(recording: Recording, image: str) -> list[TopicInfo]:
+    """Return the camera_info topics, without those of a depth or infrared camera beside."""
+    other = re.compile('depth|infra')
+    return [
+        info
+        for info in recording.topics.values()
+        if info.msgtype == CAMERA_INFO
+        and info.count
+        and (not other.search(info.name.lower()) or camera_of(info.name) == camera_of(image))
+    ]
+
+
+def _holds_depth(recording: Recording, info: TopicInfo) -> bool:
+    try:
+        message = next(recording.messages([info.name])).decode()
+    except (RecordingError, StopIteration):
+        return 'depth' in info.name.lower()
+    text = str(getattr(message, 'encoding', '') or getattr(message, 'format', ''))
+    if text.startswith('mono16') or text == 'png':
+        return 'depth' in info.name.lower()
+    return text.startswith(('16UC1', '32FC1')) or 'compressedDepth' in text
+
+
+def _best(candidates: list[TopicInfo], rank: Callable[[TopicInfo], Rank]) -> str | None:
+    if not candidates:
+        return None
+    return max(candidates, key=lambda info: (rank(info), info.count)).name
+
+
+def _image_rank(info: TopicInfo) -> Rank:
+    name = info.name.lower()
+    return (
+        not _SECONDARY.search(name) and 'depth' not in name,
+        bool(re.search('color|colour|rgb', name)),
+        info.msgtype == IMAGE,
+        -len(name),
+    )
+
+
+def _depth_rank(info: TopicInfo, image: str) -> Rank:
+    name = info.name.lower()
+    return (
+        bool(re.search('aligned|registered|to_color|to_rgb', name)),
+        _common_parts(info.name, image),
+        info.msgtype == IMAGE,
+        -len(name),
+    )
+
+
+def _camera_info_rank(info: TopicInfo, image: str) -> Rank:
+    beside = camera_of(info.name) == camera_of(image)
+    return (beside, _common_parts(info.name, image), -len(info.name))
+
+
+def camera_of(topic: str) -> str:
+    """
+    Return the name space of a camera: what comes before image_raw and camera_info.
+
+    The RealSense Viewer has .../Color_0/image/data and .../Color_0/info/camera_info.
+    """
+    for transport in _TRANSPORTS:
+        topic = topic.removesuffix(transport)
+    for end in ('/image/data', '/info/camera_info'):
+        if topic.endswith(end):
+            return topic.removesuffix(end)
+    return topic.rpartition('/')[0]
+
+
+def _common_parts(first: str, second: str) -> int:
+    pairs = zip(first.split('/'), second.split('/'), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _describe(recording: Recording, topics: tuple[str | None, str | None, str | None]) -> str:
+    parts = []
+    for what, topic in zip(('colour', 'depth', 'camera_info'), topics, strict=True):
+        if topic is None:
+            parts.append(f'no {what}')
+        else:
+            info = recording.topics[topic]
+            parts.append(f'{what} {topic} ({info.msgtype.rpartition("/")[2]}, {info.count})')
+    return ', '.join(parts)

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing recordings that `ros2 bag` and Foxglove open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import os
+from pathlib import Path
+import shutil
+import struct
+import tempfile
+from types import TracebackType
+from typing import Any, Final
+
+from adabins_ros.frames.errors import RecordingError
+from adabins_ros.messages.stamps import stamp_from_ns
+from rosbags.interfaces import (
+    Connection,
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+from .building import build_message
+from .recorded_message import shipped_types
+
+# Humble reads the metadata up to version 8; later ROS reads it too.
+_METADATA_VERSION: Final = 8
+
+
+class RecordingWriter:
+    """
+    Write messages into a new recording.
+
+    A path that ends in .mcap becomes one mcap file, any other one a rosbag2 folder with mcap
+    storage and metadata.yaml. What is unfinished lies beside it under a hidden name and takes the
+    final name when the writer is closed; an exception inside the `with` block removes it.
+
+    Parameters
+    ----------
+    path : path
+        Never overwritten.
+    compress : bool
+        Compress chunks with zstd: worth its time for raw images, not for JPEG and PNG.
+
+    Raises
+    ------
+    RecordingError
+        The path exists, or can't be written.
+
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, compress: bool = False) -> None:
+        self.path = Path(path)
+        self.message_count = 0
+        self._check_free()
+        self._types = shipped_types()
+        self._connections: dict[str, Connection] = {}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            prefix = f'.{self.path.name}.unfinished-'
+            self._unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=self.path.parent))
+            self._unfinished.chmod(0o755)
+            self._writer = Writer(
+                self._unfinished / self.path.stem
+                if self._is_file
+                else self._unfinished / self.path.name,
+                version=_METADATA_VERSION,
+                storage_plugin=StoragePlugin.MCAP,
+            )
+            if compress:
+                self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+            self._writer.open()
+        except OSError as error:
+            raise RecordingError(f'{self.path} can not be written: {error}') from None
+
+    @property
+    def _is_file(self) -> bool:
+        return self.path.suffix == '.mcap'
+
+    def __enter__(self) -> RecordingWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+    def add_topic(self, topic: str, msgtype: str, *, latched: bool | None = None) -> None:
+        """
+        Declare a topic; `write` does it where this was not called.
+
+        Parameters
+        ----------
+        topic : str
+            '/camera/image_raw'
+        msgtype : str
+            'sensor_msgs/msg/Image'
+        latched : bool, optional
+            Record the publisher as transient-local, so that players do the same. By default for
+            /tf_static only.
+
+        Raises
+        ------
+        RecordingError
+            The type is not one that ROS ships, or the topic has another type already.
+
+        """
+        if msgtype not in self._types.fielddefs:
+            raise RecordingError(f'{topic} can not be written: the type {msgtype} is unknown')
+        latched = topic.rpartition('/')[2] == 'tf_static' if latched is None else latched
+        self._connections[topic] = self._writer.add_connection(
+            topic, msgtype, typestore=self._types, offered_qos_profiles=[_quality(latched)]
+        )
+
+    def write(
+        self,
+        topic: str,
+        msgtype: str,
+        message: Any,
+        *,
+        log_ns: int,
+        frame_id: str = '',
+        stamp_ns: int | None = None,
+    ) -> None:
+        """
+        Write one message.
+
+        Parameters
+        ----------
+        topic : str
+            '/camera/image_raw'
+        msgtype : str
+            'sensor_msgs/msg/Image'
+        message : mapping, message or bytes
+            Fields by name (missing ones take their defaults), a message of rclpy or rosbags, or
+            CDR as `rclpy.serialization.serialize_message` returns it.
+        log_ns : int
+            Recording time, ns.
+        frame_id : str
+            For the header of a mapping that has none.
+        stamp_ns : int, optional
+            Likewise; the recording time by default.
+
+        Raises
+        ------
+        RecordingError
+            The message does not fit the type, or the disk is full.
+
+        """
+        if topic not in self._connections:
+            self.add_topic(topic, msgtype)
+        connection = self._connections[topic]
+        if connection.msgtype != msgtype:
+            raise RecordingError(f'{topic} is a {connection.msgtype}, not a {msgtype}')
+        if isinstance(message, Mapping) and 'header' not in message and self._has_header(msgtype):
+            seconds, nanoseconds = stamp_from_ns(log_ns if stamp_ns is None else stamp_ns)
+            stamp = {'sec': seconds, 'nanosec': nanoseconds}
+            message = {'header': {'stamp': stamp, 'frame_id': frame_id}, **message}
+        try:
+            self._writer.write(connection, log_ns, self._serialized(msgtype, message))
+        except OSError as error:
+            raise RecordingError(f'{self.path} can not be written: {error}') from None
+        self.message_count += 1
+
+    def close(self) -> None:
+        """
+        Finish the recording and give it its name.
+
+        Raises
+        ------
+        RecordingError
+            Something else has taken the name meanwhile, or the disk is full.
+
+        """
+        try:
+            self._writer.close()
+            self._check_free()
+            written = self._writer.path
+            if self._is_file:
+                written = next(written.glob('*.mcap'))
+            written.rename(self.path)
+        except OSError as error:
+            raise RecordingError(f'{self.path} can not be written: {error}') from None
+        finally:
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        self._writer.abort()
+        shutil.rmtree(self._unfinished, ignore_errors=True)
+
+    def _check_free(self) -> None:
+        if os.path.lexists(self.path):
+            raise RecordingError(
+                f'{self.path} exists already and is not overwritten; remove it or choose another '
+                'name'
+            )
+
+    def _has_header(self, msgtype: str) -> bool:
+        return any(name == 'header' for name, _ in self._types.fielddefs[msgtype][1])
+
+    def _serialized(self, msgtype: str, message: Any) -> bytes | memoryview:
+        if isinstance(message, (bytes, memoryview)):
+            return message
+        try:
+            built = build_message(self._types, msgtype, message)
+            return self._types.serialize_cdr(built, msgtype)
+        except (ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
+            raise RecordingError(f'this is no {msgtype}: {error}') from error
+
+
+def _quality(latched: bool) -> Qos:
+    unspecified = QosTime(0, 0)
+    return Qos(
+        QosHistory.KEEP_LAST,
+        1 if latched else 10,
+        QosReliability.RELIABLE,
+        QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+        unspecified,
+        unspecified,
+        QosLiveliness.AUTOMATIC,
+        unspecified,
+        False,
+    )
