@@ -39,6 +39,34 @@ def test_the_licence_text_is_there(manifest, repository):
     assert 'Apache License' in (repository / 'LICENSE').read_text()
 
 
+ROSDEP_KEYS = {
+    'Jinja2': 'python3-jinja2',
+    'matplotlib': 'python3-matplotlib',
+    'numpy': 'python3-numpy',
+    'opencv-python-headless': 'python3-opencv',
+    'Pillow': 'python3-pil',
+    'PyYAML': 'python3-yaml',
+}
+
+
+def test_what_the_plain_install_needs_comes_from_rosdep_or_from_the_readmes_pip(
+    manifest, repository
+):
+    setup = (repository / 'setup.py').read_text()
+    listed = setup.partition('install_requires=[')[2].partition('],')[0]
+    needed = {*re.findall(r"'([\w-]+)[^']*'", listed), 'onnxruntime'}
+    assert needed >= set(ROSDEP_KEYS)
+    keys = {dependency.name for dependency in manifest.exec_depends}
+    assert set(ROSDEP_KEYS.values()) <= keys
+    (line,) = (
+        line
+        for line in (repository / 'README.md').read_text().splitlines()
+        if line.startswith('python3 -m pip install --user')
+    )
+    by_pip = set(re.findall(r'[A-Za-z][\w-]*', line.partition('--break-system-packages')[2]))
+    assert needed - set(ROSDEP_KEYS) == by_pip - {'numpy'}
+
+
 def test_every_ros_package_that_is_imported_is_a_dependency(manifest, repository):
     declared = {
         dependency.name
