@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.geometry.depth_encoding import FARTHEST_MM
+from adabins_ros.geometry.depth_encoding import millimetres
 from adabins_ros.messages import MessageError
 from adabins_ros.messages.images import to_rgb
 from adabins_ros.messages.still_pictures import decode_picture
@@ -126,8 +126,7 @@ class RgbdFolder:
         picture = self._depth(frame)
         if self.depth_units_per_metre == 1000:
             return picture
-        millimetres = np.rint(picture * (1000 / self.depth_units_per_metre))
-        return np.where(millimetres > FARTHEST_MM, 0, millimetres).astype(np.uint16)
+        return millimetres(picture / self.depth_units_per_metre)
 
     def depth_m(self, frame: FolderFrame) -> NDArray[np.float32]:
         """Return the (H, W) float32 depth of a frame in metres, 0 unknown; any distance."""
