@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`colcon test` on a ROS machine finds the tests and runs them."""
 
+from collections import Counter
 import subprocess
 import sys
 
@@ -18,6 +19,11 @@ def pytest_pycollect_makemodule(module_path, parent):
 def test_the_plugins_of_ros_that_import_test_files_by_themselves_are_left_out(pytestconfig):
     for plugin in ('launch_testing', 'launch_ros'):
         assert pytestconfig.pluginmanager.is_blocked(plugin)
+
+
+def test_no_two_test_files_share_a_name(repository):
+    names = Counter(path.name for path in (repository / 'test').rglob('*.py'))
+    assert {name for name, times in names.items() if times > 1} == {'conftest.py'}
 
 
 def test_beside_such_a_plugin_a_file_that_skips_itself_does_not_end_the_session(
