@@ -109,13 +109,15 @@ def _in_words(error: Exception) -> str | None:
 
 def _missing(module: str) -> str:
     """Say which package is not there, and which of this package's extras brings it."""
+    from adabins_ros.extras import install_command
+
     said = f'the Python package {module} is not installed; '
     package = module.split('.')[0]
     if package in _FOR_TRAINING:
-        return f"{said}install this package with the extra [train]: pip install '.[train]'"
+        return f'{said}it comes with the extra [train]: {install_command("train")}'
     if package in _FOR_ROS or package.endswith(('_msgs', '_srvs')):
         return (
-            f'{said}source the setup file of your ROS install, or install this package with: '
-            "pip install '.[ros]'"
+            f'{said}source the setup file of your ROS install, or take the extra [ros]: '
+            f'{install_command("ros")}'
         )
     return f'{said}pip install {package}'

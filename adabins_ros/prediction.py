@@ -9,14 +9,15 @@ import io
 import os
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
+import warnings
 
 from adabins_ros.evaluation.pictures import prediction_picture
-from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.messages import MessageError
+from adabins_ros.geometry.camera import MAX_PIXELS, PinholeCamera
 from adabins_ros.messages.images import to_rgb
-from adabins_ros.messages.still_pictures import decode_picture, encode_picture
+from adabins_ros.messages.still_pictures import decode_picture, encode_picture, picture_kind
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -82,8 +83,8 @@ def predict_photos(
     """
     Write <stem>.npz (depth, std, bin_centers; metres) and <stem>.png (a picture) per photo.
 
-    Everything that can be checked is checked before the model is loaded. A photo that can't be
-    used is named on stderr, and the others follow.
+    What can be checked is checked before the model is loaded. A photo that can't be used is named
+    on stderr, and the others follow.
 
     Parameters
     ----------
@@ -114,7 +115,6 @@ def predict_photos(
 
     """
     planned = _plan(find_photos(paths), output, overwrite)
-    # Takes seconds to import.
     from adabins_ros.inference.predictor import DepthPredictor
 
     predictor = DepthPredictor.from_pretrained(model, **options)
@@ -127,10 +127,8 @@ def predict_photos(
             rgb = read_photo(photo)
             focal_length_px = (focal or FocalLength()).of(rgb.shape[1], rgb.shape[0])
             estimate = predictor.predict(rgb, focal_length_px=focal_length_px)
-        except (MessageError, PredictionError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and 'memory' not in str(error):
-                raise
-            failures.append(f'{photo}: {error or "it does not fit into memory"}')
+        except Exception as error:  # whatever a photo holds, the others are predicted
+            failures.append(f'{photo}: {_reason(error)}')
             errors.print(failures[-1], markup=False)
             continue
         _save(target, rgb, estimate)
@@ -192,25 +190,44 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
 
     """
     try:
-        picture = decode_picture(np.fromfile(path, np.uint8))
+        data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise PredictionError(f'it can not be read: {error.strerror}') from None
+    orientation = _check_header(path)
+    picture = decode_picture(data)
     channels = 1 if picture.ndim == 2 else picture.shape[2]
     if picture.dtype not in (np.uint8, np.uint16) or channels not in _ENCODINGS:
         raise PredictionError(f'{channels} channels of {picture.dtype} are no photo')
     rgb = to_rgb(picture, f'{_ENCODINGS[channels]}{8 * picture.dtype.itemsize}')
-    return np.ascontiguousarray(_upright(rgb, _orientation(path)))
+    if picture_kind(data) != 'tiff':  # which OpenCV turns by itself, and nothing else
+        rgb = _upright(rgb, orientation)
+    return np.ascontiguousarray(rgb)
 
 
-def _orientation(path: Path) -> int:
-    """Return how the camera was held, as EXIF says it: 1 is upright."""
-    from PIL import Image
-
+def _check_header(path: Path) -> int:
+    """Return how the camera was held, as EXIF says it: 1 is upright; refuse endless pictures."""
+    size, orientation = (0, 0), 1
     try:
-        with Image.open(path) as picture:
-            return int(picture.getexif().get(_EXIF_ORIENTATION, 1))
-    except (OSError, SyntaxError, TypeError, ValueError):
-        return 1
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            with Image.open(path) as picture:
+                size = picture.size
+                orientation = int(picture.getexif().get(_EXIF_ORIENTATION, 1))
+    except Image.DecompressionBombError:
+        size = (MAX_PIXELS, 2)
+    except Exception:  # damaged EXIF; whether the picture can be decoded is seen later
+        pass
+    if size[0] * size[1] > MAX_PIXELS:
+        raise PredictionError(f'it has more than {MAX_PIXELS // 1_000_000} million pixels')
+    return orientation
+
+
+def _reason(error: Exception) -> str:
+    """Say why a photo can not be used."""
+    if isinstance(error, MemoryError):
+        return 'it does not fit into memory'
+    ours = type(error).__module__.startswith('adabins_ros.')
+    return str(error) if ours else f'{type(error).__name__}: {error}'
 
 
 def _upright(rgb: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

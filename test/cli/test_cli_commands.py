@@ -155,3 +155,18 @@ def test_without_rclpy_the_commands_say_how_to_get_it(ros_environment, tmp_path,
     assert 'rclpy' in done.stderr
     assert "pip install '.[ros]'" in done.stderr
     assert done.stderr.startswith(f'adabins {command}: ')
+
+
+def test_without_torch_a_checkpoint_names_the_extra_that_reads_it(
+    ros_environment, repository, tmp_path
+):
+    environment = without('torch', tmp_path, ros_environment)
+    weights = repository / 'adabins_ros' / 'weights' / 'adabins-lite.safetensors'
+    picture = tmp_path / 'grey.png'
+    cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
+    done = adabins(
+        environment, 'predict', picture, '--model', weights, '--output', tmp_path / 'out'
+    )
+    assert done.returncode == 1
+    assert "pip install '.[train]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -9,6 +9,7 @@ from adabins_ros.cli import app
 from adabins_ros.prediction import read_photo
 import cv2
 import numpy as np
+from PIL import Image, ImageOps
 import pytest
 from typer.testing import CliRunner
 
@@ -90,16 +91,14 @@ def test_every_kind_of_picture_is_read_as_people_see_it(tmp_path, rgb, name, con
     assert np.abs(read_photo(tmp_path / name).astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif'])
 @pytest.mark.parametrize('orientation', range(1, 9))
-def test_a_photo_is_turned_upright_as_exif_says(tmp_path, rgb, orientation):
-    image_module = pytest.importorskip('PIL.Image')
-    from PIL import ImageOps
-
-    exif = image_module.Exif()
+def test_a_photo_is_turned_upright_as_exif_says(tmp_path, rgb, orientation, suffix):
+    exif = Image.Exif()
     exif[0x0112] = orientation
-    path = tmp_path / 'turned.jpg'
-    image_module.fromarray(rgb).save(path, exif=exif, quality=95)
-    with image_module.open(path) as picture:
+    path = tmp_path / f'turned.{suffix}'
+    Image.fromarray(rgb).save(path, exif=exif, quality=95)
+    with Image.open(path) as picture:
         expected = np.asarray(ImageOps.exif_transpose(picture)).astype(int)
     found = read_photo(path)
     assert found.shape == expected.shape
@@ -119,6 +118,37 @@ def test_a_broken_file_is_named_and_the_others_follow(photo, tmp_path):
     assert (tmp_path / 'out' / 'photo.npz').is_file()
     assert {path.stem for path in (tmp_path / 'out').iterdir()} == {'photo'}
     assert 'photo.png' in text
+
+
+@pytest.mark.parametrize('side', [12_000, 16_000])
+def test_a_photo_that_is_too_large_is_named_and_the_others_follow(photo, tmp_path, side):
+    """Both sizes are more than can be used; Pillow refuses the larger one by itself."""
+    large = tmp_path / 'large.tif'
+    Image.new('1', (side, side)).save(large, compression='group4')
+    status, _, errors = run(large, photo, '--output', tmp_path / 'out')
+    assert status == 1
+    assert f'{large}: it has more than 134 million pixels' in errors
+    assert (tmp_path / 'out' / 'photo.npz').is_file()
+
+
+def test_whatever_happens_to_a_photo_the_others_follow(photo, tmp_path, monkeypatch):
+    other = tmp_path / 'other.png'
+    other.write_bytes(photo.read_bytes())
+    read = cv2.imdecode
+    calls = iter([MemoryError(), RuntimeError('the decoder gave up')])
+
+    def imdecode(*arguments):
+        for error in calls:
+            raise error
+        return read(*arguments)
+
+    third = tmp_path / 'third.png'
+    third.write_bytes(photo.read_bytes())
+    monkeypatch.setattr(cv2, 'imdecode', imdecode)
+    status, _, errors = run(photo, other, third, '--output', tmp_path / 'out')
+    assert status == 1
+    assert 'the decoder gave up' in errors
+    assert {path.stem for path in (tmp_path / 'out').iterdir()} == {'third'}
 
 
 def test_results_are_replaced_only_on_request(photo, tmp_path):
