@@ -10,7 +10,7 @@ from typing import Annotated
 
 # torch, rclpy, rosbags and OpenCV are imported by the commands that need them.
 from adabins_ros import __version__
-from adabins_ros.command_line import explained
+from adabins_ros.command_line import explained, SETTING
 import typer
 
 app = typer.Typer(
@@ -162,7 +162,7 @@ def pack(
     /tf_static.
     """
     with explained('pack'):
-        from adabins_ros.bags import pack_folder
+        from adabins_ros.recordings import pack_folder
 
         count = pack_folder(
             folder, output, start, stop, rate, compressed=not raw, depth=not no_depth
@@ -170,6 +170,60 @@ def pack(
         files = [output] if output.is_file() else list(output.iterdir())
         megabytes = sum(file.stat().st_size for file in files) / 1e6
         typer.echo(f'{output}: {count} frames, {megabytes:.1f} MB')
+
+
+@app.command()
+def extract(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar='BAG... [KEY=VALUE...]',
+            help='Recordings: ROS 1 .bag, rosbag2 folder, .mcap, .db3; and settings such as '
+            'data.depth_topic=/camera/depth/image_raw.',
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help='Folder for one folder per recording.')] = Path(
+        'frames'
+    ),
+    rate: Annotated[
+        float | None, typer.Option(metavar='HZ', help='At most so many pairs a second.')
+    ] = None,
+    salvage: Annotated[
+        bool,
+        typer.Option('--salvage', help='Use what can still be read of damaged recordings.'),
+    ] = False,
+    lossless: Annotated[
+        bool, typer.Option('--lossless', help='Raw images as PNG: slower, four times as large.')
+    ] = False,
+) -> None:
+    """
+    Write the pairs of colour and true depth of recordings as RGB-D folders.
+
+    rgb/, depth/, camera.json and frames.csv, to train on, to evaluate on and to look at. A folder
+    that was made from the same recording with the same settings is used again.
+    """
+    with explained('extract'):
+        from adabins_ros.frames.config import DataSettings
+        from adabins_ros.frames.rgbd_folder import FolderSource
+        from adabins_ros.recordings import extract_frames
+        from adabins_ros.recordings.progress import extraction_bar
+        from adabins_ros.settings import load_settings
+        from rich.console import Console
+
+        settings = [word for word in words if SETTING.match(word) and not Path(word).exists()]
+        config = load_settings(DataSettings, {'data': {'salvage': salvage}}, settings).data
+        bags = [word for word in words if word not in settings]
+        console = Console(stderr=True)
+        with extraction_bar(console) as progress:
+            folders = extract_frames(
+                bags, output, config, rate=rate, lossless=lossless, progress=progress
+            )
+        for folder in folders:
+            report = FolderSource(folder, recording=True).report
+            typer.echo(f'{folder}: {report.frames} frames; {report.topics}')
+            for remark in report.remarks:
+                typer.echo(f'  {remark}')
 
 
 @app.command()

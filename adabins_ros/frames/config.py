@@ -58,3 +58,9 @@ class SourceConfig(Section):
                 '--frames names; leave cache out'
             )
         return {name: value for name, value in values.items() if name != 'cache'}
+
+
+class DataSettings(Section):
+    """What KEY=VALUE words of commands that read frames may set."""
+
+    data: SourceConfig = SourceConfig()
