@@ -10,9 +10,9 @@ import random
 import signal
 from typing import Any
 
-from adabins_ros.bags import RecordingWriter
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages import camera_info_fields, cloud_fields, image_fields, stamp_from_ns
+from adabins_ros.recordings import RecordingWriter
 from hypothesis import HealthCheck, settings
 import numpy as np
 from numpy.typing import NDArray

@@ -156,8 +156,6 @@ class Recording:
         try:
             file = self._salvaged(path, kind) if self._salvage else None
             file = file or self._sound(path, kind)
-        except OSError as error:
-            raise RecordingError(f'{path} can not be read: {in_words(error)}') from None
         except Exception as error:  # each library lets its own kinds through
             raise self._damage(path, error) from error
         self._stack.callback(file.close)
@@ -196,9 +194,9 @@ class Recording:
             file.close()
         except Exception:  # as above
             found = []
-        what = found[0] if found else f'damaged: {in_words(error)}'
+        what = found[0] if found else in_words(error)
         more = f' ({len(found)} such places)' if len(found) > 1 else ''
-        return DamageError(f'{path} is {what}{more}; {way_out(path)}')
+        return DamageError(f'{path} is damaged: {what}{more}; {way_out(path)}')
 
     def _stream(
         self,

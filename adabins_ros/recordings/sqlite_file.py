@@ -44,6 +44,7 @@ class SqliteFile:
         self.damage = tally.damage
         self.start_ns = self.end_ns = 0
         self._by_id: dict[int, Channel] = {}
+        self._last_row = -1
         if not salvage:
             _check_length(path)
         self._database = _open(path, salvage)
@@ -53,6 +54,8 @@ class SqliteFile:
                 for channel, log_ns, _ in self._rows(tally):
                     tally.add(channel, log_ns)
                 self.start_ns, self.end_ns = tally.start_ns, tally.end_ns
+                if _shortness(path) and not self.damage:
+                    tally.broken(self._last_row + 1, 'the end of the file is missing')
             else:
                 self._count()
         except sqlite3.Error as error:
@@ -75,11 +78,9 @@ class SqliteFile:
         """Yield the messages of these channels by recording time (salvaged: in file order)."""
         wanted = {id(channel) for channel in channels}
         if self._salvage:
-            for channel, log_ns, row in self._rows(None):
+            for channel, log_ns, data in self._rows(None):
                 if id(channel) in wanted and log_ns >= (start_ns or 0):
-                    data = self._data(row)
-                    if data is not None:
-                        yield channel, log_ns, data
+                    yield channel, log_ns, data
             return
         ids = [number for number, channel in self._by_id.items() if id(channel) in wanted]
         query = (
@@ -127,38 +128,24 @@ class SqliteFile:
         if ends:
             self.start_ns, self.end_ns = min(ends), max(ends)
 
-    def _rows(self, tally: Tally | None) -> Iterator[tuple[Channel, int, int]]:
-        """Yield channel, time and number of the rows in order, going on behind damaged ones."""
-        query = 'SELECT id, topic_id, timestamp FROM messages WHERE id > ? ORDER BY id'
+    def _rows(self, tally: Tally | None) -> Iterator[Item]:
+        """Yield what can be read in the order of the file, going on behind damaged rows."""
+        query = 'SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id'
         last, lost = -1, 0
         while True:
             try:
-                for row, number, log_ns in self._database.execute(query, (last,)):
-                    channel = self._by_id.get(number)
-                    if channel is not None and (tally is None or self._has_start(row)):
-                        yield channel, log_ns, row
+                for row, number, log_ns, data in self._database.execute(query, (last,)):
                     last, lost = row, 0
+                    if number in self._by_id:
+                        yield self._by_id[number], log_ns, bytes(data)
+                self._last_row = last
                 return
-            except sqlite3.Error as error:
+            except (sqlite3.Error, TypeError) as error:
                 if not lost and tally is not None:
                     tally.broken(last + 1, str(error))
                 last, lost = last + 1, lost + 1
                 if lost > _MOST_LOST_ROWS:
                     return
-
-    def _has_start(self, row: int) -> bool:
-        """Touch the first bytes of a message; raises sqlite3.Error where they are missing."""
-        found = self._database.execute(
-            'SELECT substr(data, 1, 12) FROM messages WHERE id = ?', (row,)
-        )
-        return found.fetchone() is not None
-
-    def _data(self, row: int) -> bytes | None:
-        try:
-            query = 'SELECT data FROM messages WHERE id = ?'
-            return bytes(self._database.execute(query, (row,)).fetchone()[0])
-        except (sqlite3.Error, TypeError):
-            return None
 
 
 def _open(path: Path, salvage: bool) -> sqlite3.Connection:

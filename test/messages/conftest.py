@@ -7,9 +7,9 @@ from collections.abc import Callable
 import importlib
 from typing import Any
 
-from adabins_ros.bags.building import build_message
-from adabins_ros.bags.definitions import shipped_types
 from adabins_ros.messages import ros_fields
+from adabins_ros.recordings.recorded_message import shipped_types
+from adabins_ros.recordings.writer import build_message
 import pytest
 
 Make = Callable[..., Any]

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.bags import pack_folder
-from adabins_ros.bags.definitions import with_ros2_header
+from adabins_ros.recordings import pack_folder
+from adabins_ros.recordings.recorded_message import with_ros2_header
 import cv2
 import numpy as np
 import pytest

@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.bags import open_recording, RecordingError, RecordingWriter
 from adabins_ros.messages import cloud_fields, decode_rgb, image_fields, read_cloud, ros_fields
+from adabins_ros.recordings import open_recording, RecordingError, RecordingWriter
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader

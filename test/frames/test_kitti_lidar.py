@@ -7,9 +7,9 @@ from collections.abc import Callable
 import json
 from pathlib import Path
 
-from adabins_ros.bags import pack_folder, RecordingError, RgbdFolder
-from adabins_ros.bags.folder_lidar import quaternion
-from adabins_ros.datasets.bag_source import BagSource
+from adabins_ros.frames import RgbdFolder
+from adabins_ros.frames.kitti_lidar import quaternion
+from adabins_ros.recordings import pack_folder, RecordingError, survey
 import cv2
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def drive(tmp_path: Path) -> Path:
 
 def test_the_lidar_is_seen_where_its_calibration_says(drive: Path, tmp_path: Path) -> None:
     pack_folder(drive, tmp_path / 'drive.mcap', depth=False)
-    source = BagSource(tmp_path / 'drive.mcap')
+    source = survey(tmp_path / 'drive.mcap')
     assert len(source) == 2
     assert 'lidar /velodyne_points (PointCloud2, 2)' in source.report.topics
     depth = source[1].depth
@@ -97,11 +97,13 @@ def test_real_clouds_fall_on_the_depth_images_of_their_sweep(
 ) -> None:
     folder = RgbdFolder(shared_data('kitti_raw_seq'))
     pack_folder(folder.path, tmp_path / 'drive.mcap', stop=6, depth=False)
-    source = BagSource(tmp_path / 'drive.mcap')
+    source = survey(tmp_path / 'drive.mcap')
     frames = {frame.stamp_ns: frame for frame in folder.frames}
     for index, stamp in enumerate(source.stamps_ns.tolist()):
         ours, theirs = source[index].depth, folder.depth_m(frames[stamp])
         both = (ours > 0) & (theirs > 0)
-        assert both.sum() > 0.999 * max(np.count_nonzero(ours), np.count_nonzero(theirs))
+        assert both.sum() > 0.999 * np.count_nonzero(ours)
+        # Without those that lie behind something nearer.
+        assert both.sum() > 0.9 * np.count_nonzero(theirs)
         near = np.abs(ours - theirs)[both] < 0.01 * theirs[both]
         assert near.mean() > 0.999

@@ -9,13 +9,13 @@ from pathlib import Path
 import shutil
 from typing import Any
 
-from adabins_ros.bags import (
+from adabins_ros.frames import RgbdFolder
+from adabins_ros.recordings import (
     find_camera_topics,
     iterate_frames,
     open_recording,
     pack_folder,
     RecordingError,
-    RgbdFolder,
 )
 import cv2
 import numpy as np

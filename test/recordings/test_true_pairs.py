@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-import pickle
 from typing import Any
 
-from adabins_ros.bags import RecordingError
-from adabins_ros.datasets.bag_source import BagSource
-from adabins_ros.datasets.config import SourceConfig
+from adabins_ros.frames import SourceConfig
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages import camera_info_fields, compressed_depth_fields, image_fields
+from adabins_ros.recordings import RecordingError, survey
 import numpy as np
 import pytest
 
@@ -30,7 +28,7 @@ def _board(sample_depth: Any) -> Any:
 
 
 def test_aligned_depth_is_paired_by_stamp(record: Record, aligned: Truth) -> None:
-    source = pickle.loads(pickle.dumps(BagSource(record(aligned))))
+    source = survey(record(aligned))
     assert len(source) == 8
     for number in (6, 2):
         sample = source[number]
@@ -64,7 +62,7 @@ def test_every_way_of_storing_depth(
     def truth(frame: int) -> list[Any]:
         return [(topic, kind, fields(depth), 'optical', START_NS + frame * STEP_NS)]
 
-    found = BagSource(record(truth))[1].depth
+    found = survey(record(truth))[1].depth
     assert found.dtype == np.float32
     assert not found[:8].any()
     np.testing.assert_allclose(found[8:], 2.5, rtol=0.01)
@@ -88,7 +86,7 @@ def test_depth_of_a_camera_beside_is_reprojected_with_occlusion(record: Record) 
     path = record(
         truth, transforms=(('base', 'depth', (0.8, 0, 0)), ('base', 'optical', (1.0, 0, 0)))
     )
-    source = BagSource(path)
+    source = survey(path)
     assert any('reprojected' in remark for remark in source.report.remarks)
     depth = source[3].depth
     columns, rows = np.meshgrid(np.arange(64), np.arange(48))
@@ -103,14 +101,14 @@ def test_depth_of_a_camera_beside_is_reprojected_with_occlusion(record: Record) 
     hidden = (columns == 31 + 12) & inner
     assert not (depth[hidden] == 4).any()
     with pytest.raises(RecordingError, match="does not connect 'depth' with 'optical'"):
-        BagSource(record(truth, name='unconnected.mcap'))
-    taken = BagSource(path, SourceConfig(alignment='aligned'))
+        survey(record(truth, name='unconnected.mcap'))
+    taken = survey(path, SourceConfig(alignment='aligned'))
     assert taken[0].depth.shape == (48, 64)
 
 
 def test_a_lidar_gives_sparse_truth(record: Record, lidar: Truth) -> None:
     path = record(lidar, transforms=(('optical', 'velodyne', (-0.5, 0, 0)),))
-    source = BagSource(path)
+    source = survey(path)
     assert 'lidar /velodyne_points (PointCloud2, 8)' in source.report.topics
     depth = source[0].depth
     rows, columns = np.nonzero(depth)
@@ -120,9 +118,9 @@ def test_a_lidar_gives_sparse_truth(record: Record, lidar: Truth) -> None:
     assert depth[24, 32] == 2
     assert depth[0, 62] == 4
     with pytest.raises(RecordingError, match=r"'velodyne' with 'optical'.*record /tf_static"):
-        BagSource(record(lidar, name='no_transforms.mcap'))
+        survey(record(lidar, name='no_transforms.mcap'))
     with pytest.raises(RecordingError, match='no calibrated camera_info'):
-        BagSource(record(lidar, name='no_camera.mcap', camera=None))
+        survey(record(lidar, name='no_camera.mcap', camera=None))
 
 
 def test_depth_comes_before_a_lidar_unless_told(
@@ -132,8 +130,8 @@ def test_depth_comes_before_a_lidar_unless_told(
         lambda frame: lidar(frame) + aligned(frame),
         transforms=(('optical', 'velodyne', (-0.5, 0, 0)),),
     )
-    assert (BagSource(path)[0].depth > 0).mean() > 0.9
-    sparse = BagSource(path, SourceConfig(lidar_topic='velodyne_points'))
+    assert (survey(path)[0].depth > 0).mean() > 0.9
+    sparse = survey(path, SourceConfig(lidar_topic='velodyne_points'))
     assert (sparse[0].depth > 0).mean() < 0.2
 
 
@@ -146,8 +144,8 @@ def test_clocks_that_are_apart_are_told_and_can_be_corrected(record: Record) -> 
 
     path = record(truth)
     with pytest.raises(RecordingError, match=r'nearest are 3300\.0 ms.*data\.time_offset_ms'):
-        BagSource(path)
-    assert len(BagSource(path, SourceConfig(time_offset_ms=-4000))) == 8
+        survey(path)
+    assert len(survey(path, SourceConfig(time_offset_ms=-4000))) == 8
 
 
 def test_drift_duplicates_and_losses_are_reported(record: Record) -> None:
@@ -160,7 +158,7 @@ def test_drift_duplicates_and_losses_are_reported(record: Record) -> None:
         message = ('/camera/depth/image_raw', IMAGE, depth, 'optical', stamp)
         return [message, message] if frame == 7 else [message]
 
-    source = BagSource(record(truth, frames=60))
+    source = survey(record(truth, frames=60))
     assert len(source) == 48
     remarks = ' '.join(source.report.remarks)
     assert '1 duplicate stamps on /camera/depth/image_raw' in remarks
@@ -172,23 +170,23 @@ def test_without_calibration_the_focal_length_is_unknown_or_given(
     record: Record, aligned: Truth
 ) -> None:
     path = record(aligned, camera=None)
-    source = BagSource(path)
+    source = survey(path)
     assert np.isnan(source[0].focal_length_px)
     assert 'camera_info is missing' in source.report.remarks[0]
-    given = BagSource(path, SourceConfig(horizontal_fov_deg=90))
+    given = survey(path, SourceConfig(horizontal_fov_deg=90))
     assert given[0].focal_length_px == pytest.approx(32)
 
 
 def test_what_is_missing_is_named(record: Record, aligned: Truth) -> None:
     path = record(lambda frame: [], name='colour_only.mcap')
     with pytest.raises(RecordingError, match=r'neither depth images nor a lidar.*/camera/image'):
-        BagSource(path)
+        survey(path)
     path = record(aligned)
     with pytest.raises(RecordingError, match='no PointCloud2 on /lidar'):
-        BagSource(path, SourceConfig(lidar_topic='/lidar'))
+        survey(path, SourceConfig(lidar_topic='/lidar'))
     with pytest.raises(RecordingError, match='no topic /depth'):
-        BagSource(path, SourceConfig(depth_topic='/depth'))
-    every_third = BagSource(path, SourceConfig(every=3))
+        survey(path, SourceConfig(depth_topic='/depth'))
+    every_third = survey(path, SourceConfig(every=3))
     assert (np.diff(every_third.stamps_ns) == 3 * STEP_NS).all()
 
 
@@ -197,5 +195,5 @@ def test_public_recordings_say_what_they_lack(shared_data: Callable[[str], Path]
         if bag.suffix == '.txt':
             continue
         with pytest.raises(RecordingError, match='has n') as caught:
-            BagSource(bag)
+            survey(bag)
         assert str(bag) in str(caught.value)

@@ -6,13 +6,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.bags import find_camera_topics, open_recording, RecordingError, RecordingWriter
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages import (
     camera_info_fields,
     compressed_depth_fields,
     compressed_rgb_fields,
     image_fields,
+)
+from adabins_ros.recordings import (
+    find_camera_topics,
+    open_recording,
+    RecordingError,
+    RecordingWriter,
 )
 import numpy as np
 import pytest

@@ -6,7 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.bags import (
+from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.messages import camera_info_fields, compressed_rgb_fields, image_fields
+from adabins_ros.recordings import (
     CameraTopics,
     find_camera_topics,
     iterate_frames,
@@ -15,8 +17,6 @@ from adabins_ros.bags import (
     RecordingWriter,
     RgbdFrame,
 )
-from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.messages import camera_info_fields, compressed_rgb_fields, image_fields
 import cv2
 import numpy as np
 import pytest

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from adabins_ros.bags import pair_by_time
+from adabins_ros.recordings import pair_by_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np

@@ -1,44 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An index gives the same messages as reading in order, whole and broken."""
+"""What is left of a damaged recording is read, and what is lost is named."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-import pickle
 import re
 
-from adabins_ros.bags import find_camera_topics, open_recording, RecordingError
-from adabins_ros.bags.bag_index import index_bag
-from adabins_ros.datasets.bag_source import BagSource
+from adabins_ros.recordings import open_recording, RecordingError, survey
 import numpy as np
 import pytest
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.typesys import get_typestore, Stores
 
 
-def test_any_message_can_be_had_in_any_order(convert: Callable[..., Path], kind: str) -> None:
-    path = convert(kind)
-    index = index_bag(path)
-    with open_recording(path) as recording:
-        assert index.topics == recording.topics
-        assert find_camera_topics(index) == find_camera_topics(recording)
-        for topic in recording.topics:
-            expected = list(recording.messages([topic]))
-            order = np.random.default_rng(0).permutation(len(expected)).tolist()
-            found = pickle.loads(pickle.dumps(index))
-            for number in order:
-                message = found.message(topic, number)
-                assert message == expected[number]
-                assert message.cdr() == expected[number].cdr()
-            if topic != '/tf_static':
-                assert index.stamps_ns(topic).tolist() == [x.stamp_ns() for x in expected]
-            assert index.log_ns(topic).tolist() == [x.log_ns for x in expected]
-
-
 @pytest.mark.parametrize('kind', ['bag', 'sqlite3 folder', 'mcap lone', 'mcap zstd message'])
 def test_frames_to_train_on_come_from_any_kind(convert: Callable[..., Path], kind: str) -> None:
-    source = pickle.loads(pickle.dumps(BagSource(convert(kind))))
+    source = survey(convert(kind))
     assert len(source) == 8
     for number in (5, 0, 7):
         sample = source[number]
@@ -50,13 +28,15 @@ def test_frames_to_train_on_come_from_any_kind(convert: Callable[..., Path], kin
 
 
 @pytest.mark.parametrize('kind', ['bag', 'mcap lone', 'sqlite3 lone', 'mcap folder'])
-def test_indexing_and_reading_write_nothing(convert: Callable[..., Path], kind: str) -> None:
+def test_reading_writes_nothing(convert: Callable[..., Path], kind: str) -> None:
     path = convert(kind)
     folder = path.parent
     before = sorted((x, x.stat().st_mtime_ns) for x in folder.rglob('*'))
-    index = index_bag(path)
-    assert index.message('/camera/camera_info', 0).decode()
-    index.close()
+    with open_recording(path) as recording:
+        assert next(recording.messages(['/camera/camera_info'])).decode()
+    assert len(survey(path)) == 8
+    with open_recording(path, salvage=True) as recording:
+        assert not recording.damage
     assert sorted((x, x.stat().st_mtime_ns) for x in folder.rglob('*')) == before
 
 
@@ -72,41 +52,42 @@ def test_what_is_left_of_a_cut_off_recording_can_be_used(
     convert: Callable[..., Path], kind: str, part: float
 ) -> None:
     path = convert(kind)
-    whole = index_bag(path)
-    expected = {name: list(whole.messages([name])) for name in whole.topics}
+    with open_recording(path) as recording:
+        whole = recording.message_count
+        expected = list(recording.messages())
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
     with pytest.raises(RecordingError, match=r'(broken at (byte|row) \d+).*--salvage') as caught:
-        index_bag(path)
+        survey(path)
     assert str(path) in str(caught.value)
-    index = index_bag(path, salvage=True)
-    assert index.damage
-    found = 0
-    for name in index.topics:
-        for number in range(index.topics[name].count):
-            try:
-                message = index.message(name, number)
-            except RecordingError:
-                assert kind == 'sqlite3 lone'  # a row whose further pages are missing
-                continue
-            # SQLite fills up the last page that is left with zeros.
-            assert message in expected[name] or kind == 'sqlite3 lone'
-            found += message in expected[name]
+    with open_recording(path, salvage=True) as recording:
+        assert recording.damage
+        found = list(recording.messages())
+    # SQLite fills up the last page that is left with zeros.
+    assert kind == 'sqlite3 lone' or all(message in expected for message in found)
     lost_share = 0.6 if kind == 'sqlite3 lone' else 0.25
-    assert found >= (part - lost_share) * whole.message_count
+    assert sum(message in expected for message in found) >= (part - lost_share) * whole
+    # The time up to which it was read.
+    assert re.search(r'readable messages, up to \d+\.\d\d s', recording.damage[0])
 
 
 def test_chunks_behind_a_damaged_one_are_found(convert: Callable[..., Path]) -> None:
     path = convert('mcap lone')
     data = bytearray(path.read_bytes())
-    index = index_bag(path)
-    place = data.index(index.message('/camera/camera_info', 2).raw)
+    with open_recording(path) as recording:
+        whole = list(recording.messages())
+    infos = [message for message in whole if message.topic == '/camera/camera_info']
+    place = data.index(infos[2].raw)
     record = slice(place - 31, place - 20)
     data[record] = bytes(11)
     path.write_bytes(data)
     with pytest.raises(RecordingError, match=f'broken at byte {place - 31} of {len(data)}'):
-        index_bag(path)
-    assert 0 < index_bag(path, salvage=True).message_count < index.message_count
+        survey(path)
+    with open_recording(path, salvage=True) as recording:
+        assert 0 < recording.message_count < len(whole)
+        left = list(recording.messages())
+        # Everything before the damage.
+        assert left[: whole.index(infos[2])] == whole[: whole.index(infos[2])]
 
 
 @pytest.mark.parametrize('compression', [None, Ros1Writer.CompressionFormat.BZ2])
@@ -125,8 +106,9 @@ def test_chunks_of_a_ros_1_bag_behind_a_damaged_one_are_found(
             text = types.types['std_msgs/msg/String'](data=f'{number:04}' + 'x' * 90)
             raw = types.serialize_ros1(text, 'std_msgs/msg/String')
             writer.write(connection, 10**9 + number, raw)
-    whole = index_bag(path)
-    assert [x.decode().data[:4] for x in whole.messages()] == [f'{x:04}' for x in range(60)]
+    with open_recording(path) as recording:
+        texts = [x.decode().data[:4] for x in recording.messages()]
+    assert texts == [f'{x:04}' for x in range(60)]
     data = bytearray(path.read_bytes())
     for chunk in (3, 8):
         start = [x.start() for x in re.finditer(b'compression=', data)][chunk]
@@ -134,8 +116,9 @@ def test_chunks_of_a_ros_1_bag_behind_a_damaged_one_are_found(
         data[record] = bytes(20)
     path.write_bytes(data)
     with pytest.raises(RecordingError, match=r'broken at byte .* \(2 such places\)'):
-        index_bag(path)
-    left = [x.decode().data[:4] for x in index_bag(path, salvage=True).messages()]
+        list(open_recording(path).messages())
+    with open_recording(path, salvage=True) as recording:
+        left = [x.decode().data[:4] for x in recording.messages()]
     assert 45 < len(left) < 60
     assert left[-1] == '0059'
 
@@ -152,16 +135,14 @@ def test_overwritten_bytes_end_in_no_other_error(convert: Callable[..., Path], k
         data[place] = rng.integers(0, 256, length, dtype=np.uint8).tobytes()
         path.write_bytes(data[: len(whole)])
         try:
-            index = index_bag(path, salvage=True)
+            with open_recording(path, salvage=True) as recording:
+                for message in recording.messages():
+                    try:
+                        message.decode()
+                    except RecordingError as error:
+                        assert str(path) in str(error)
         except RecordingError as error:
             assert str(path) in str(error)
-            continue
-        for name in index.topics:
-            for number in range(index.topics[name].count):
-                try:
-                    index.message(name, number).decode()
-                except RecordingError as error:
-                    assert str(path) in str(error)
 
 
 @pytest.mark.parametrize(
@@ -180,14 +161,14 @@ def test_what_is_no_recording_says_so(
 ) -> None:
     make(tmp_path / name)
     with pytest.raises(RecordingError, match=words):
-        index_bag(tmp_path / name, salvage=salvage)
+        open_recording(tmp_path / name, salvage=salvage)
 
 
 def test_a_folder_with_a_missing_part_names_it(convert: Callable[..., Path]) -> None:
     path = convert('mcap folder')
     next(path.glob('*.mcap')).unlink()
     with pytest.raises(RecordingError, match=r'room\.mcap is not there'):
-        index_bag(path)
+        open_recording(path)
     (path / 'metadata.yaml').write_text('rosbag2_bagfile_information: 5')
     with pytest.raises(RecordingError, match=r'metadata\.yaml is empty or damaged'):
-        index_bag(path)
+        open_recording(path)

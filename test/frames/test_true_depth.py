@@ -7,12 +7,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from adabins_ros.bags import RecordingError
-from adabins_ros.datasets.lidar import cloud_points, project_points
-from adabins_ros.datasets.reprojection import reproject_depth
-from adabins_ros.datasets.transforms import StaticTransforms
+from adabins_ros.frames.transforms import StaticTransforms
+from adabins_ros.frames.true_depth import cloud_points, lidar_depth, reprojected_depth
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages import MessageError
+from adabins_ros.recordings import RecordingError
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -62,10 +61,10 @@ def test_frames_that_are_not_connected_are_told_with_those_that_are() -> None:
 
 def test_the_nearest_point_counts_and_those_behind_do_not() -> None:
     points = np.array([[0, 0, 5], [0, 0, 3], [0, 0, -2], [1, 0, 2], [9, 0, 2]], np.float32)
-    depth = project_points(points, replace(CAMERA, cx=80, cy=60), np.eye(4))
+    depth = lidar_depth(points, replace(CAMERA, cx=80, cy=60), np.eye(4))
     assert np.argwhere(depth).tolist() == [[60, 80], [60, 140]]
     assert (depth[60, 80], depth[60, 140]) == (3, 2)
-    assert not project_points(points[:0], CAMERA, np.eye(4)).any()
+    assert not lidar_depth(points[:0], CAMERA, np.eye(4)).any()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def test_the_nearest_point_counts_and_those_behind_do_not() -> None:
 def test_points_go_through_the_lens(model: str, coefficients: tuple[float, ...]) -> None:
     camera = replace(CAMERA, distortion_model=model, distortion=coefficients)
     rng = np.random.default_rng(0)
-    points = rng.uniform([-0.7, -0.5, 1], [0.7, 0.5, 1.2], (200, 3)).astype(np.float32)
+    points = rng.uniform([-0.7, -0.5, 1], [0.7, 0.5, 1.05], (200, 3)).astype(np.float32)
     objects, still = points.astype(float)[:, None], np.zeros(3)
     if model == 'equidistant':
         project: Any = cv2.fisheye.projectPoints
@@ -84,14 +83,14 @@ def test_points_go_through_the_lens(model: str, coefficients: tuple[float, ...])
     pixels = project(objects, still, still, camera.matrix, np.array(coefficients))[0].reshape(
         -1, 2
     )
-    depth = project_points(points, camera, np.eye(4))
+    depth = lidar_depth(points, camera, np.eye(4))
     inside = ((pixels > 0) & (pixels < (159, 119))).all(-1)
     assert inside.sum() > 100
     columns, rows = np.rint(pixels[inside]).astype(int).T
     assert (depth[rows, columns] > 0).all()
     assert (depth > 0).sum() <= 200
     # Depth at the lens's own pixels, seen by the lens itself, stays where it is.
-    same = reproject_depth(np.full((120, 160), 2, np.float32), camera, camera, np.eye(4))
+    same = reprojected_depth(np.full((120, 160), 2, np.float32), camera, camera, np.eye(4))
     assert (same[5:-5, 5:-5] == pytest.approx(2)) or (same[5:-5, 5:-5] > 0).mean() > 0.99
 
 
@@ -108,12 +107,12 @@ def _slope() -> NDArray[np.float32]:
 def test_the_same_camera_sees_the_same_depth() -> None:
     depth = _slope()
     depth[40:50, 60:70] = 0
-    np.testing.assert_allclose(reproject_depth(depth, CAMERA, CAMERA, np.eye(4)), depth)
+    np.testing.assert_allclose(reprojected_depth(depth, CAMERA, CAMERA, np.eye(4)), depth)
 
 
 def test_a_finer_camera_sees_a_surface_without_holes() -> None:
     finer = CAMERA.scaled(320, 240)
-    found = reproject_depth(_slope(), CAMERA, finer, np.eye(4))
+    found = reprojected_depth(_slope(), CAMERA, finer, np.eye(4))
     assert (found[4:-4, 4:-4] > 0).all()
     expected = cv2.resize(_slope(), (320, 240))
     assert np.abs(found - expected)[found > 0].max() < 0.02
@@ -122,7 +121,7 @@ def test_a_finer_camera_sees_a_surface_without_holes() -> None:
 def test_a_camera_that_comes_nearer_sees_less_depth_and_no_holes() -> None:
     ahead = np.eye(4)
     ahead[2, 3] = -0.5
-    found = reproject_depth(_slope(), CAMERA, CAMERA, ahead)
+    found = reprojected_depth(_slope(), CAMERA, CAMERA, ahead)
     assert (found[2:-2, 2:-2] > 0).mean() > 0.97
     assert np.median(found[found > 0]) == pytest.approx(2.0, abs=0.05)
 
@@ -133,7 +132,7 @@ def test_nothing_shows_through_the_gaps_of_a_near_surface() -> None:
     depth[30:90, 40:120] = 1.0
     ahead = np.eye(4)
     ahead[2, 3] = -0.4
-    found = reproject_depth(depth, CAMERA, CAMERA, ahead)
+    found = reprojected_depth(depth, CAMERA, CAMERA, ahead)
     inside = found[15:105, 20:140]
     known = inside[inside > 0]
     assert known.size > 0.3 * inside.size

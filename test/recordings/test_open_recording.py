@@ -8,8 +8,13 @@ from pathlib import Path
 import shutil
 from typing import Any
 
-from adabins_ros.bags import find_camera_topics, iterate_frames, open_recording, RecordingError
 from adabins_ros.messages import read_cloud
+from adabins_ros.recordings import (
+    find_camera_topics,
+    iterate_frames,
+    open_recording,
+    RecordingError,
+)
 import numpy as np
 import pytest
 from rosbags.typesys import get_typestore, Stores
