@@ -132,8 +132,7 @@ def processes(context: LaunchContext) -> list[Node]:
 def replay(bag: str, image: str, camera_info: str) -> tuple[str, list[str]]:
     """Return the transport of a recording's images, and the arguments that play it to them."""
     # Here, as only a recording needs it.
-    from adabins_ros.bags.reader import open_recording
-    from adabins_ros.bags.topics import find_camera_topics
+    from adabins_ros.recordings import find_camera_topics, open_recording
 
     path = os.path.expanduser(bag)
     with open_recording(path) as recording:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The error for recordings and folders that can't be used."""
 
+from adabins_ros.frames.errors import RecordingError
 
-class RecordingError(ValueError):
-    """A recording that can't be read or written; the text names the file and the way out."""
+__all__ = ['RecordingError']

@@ -7,14 +7,16 @@ from collections import Counter, deque
 from collections.abc import Collection, Mapping
 import contextlib
 from importlib import import_module
+from importlib.util import find_spec
 import itertools
+from pathlib import Path
+import re
 import threading
 import time
 from typing import Any
 
-from adabins_ros.bags import Recording, RecordingError
-from adabins_ros.bags.recorded_message import RecordedMessage
 from adabins_ros.messages.stamps import NANOSECONDS, stamp_from_ns
+from adabins_ros.recordings import RecordedMessage, Recording, RecordingError
 from adabins_ros.ros.topic_names import legal_topics
 import numpy as np
 from rclpy.duration import Duration
@@ -33,6 +35,7 @@ ACKNOWLEDGE_S = 2.0
 """How long the end waits until reliable subscribers have the last messages, seconds."""
 MOST_LATCHED = 100
 LATENESS_WINDOW = 100_000
+_MESSAGE_TYPE = re.compile(r'(?P<package>[a-z][a-z0-9_]*)/msg/(?P<name>[A-Z][A-Za-z0-9]*)')
 
 
 class BagPlayer:
@@ -277,9 +280,36 @@ class BagPlayer:
 
 
 def _message_class(msgtype: str) -> Any:
-    """Return the class of 'sensor_msgs/msg/Image'."""
-    package, kind, name = msgtype.split('/')
-    return getattr(import_module(f'{package}.{kind}'), name)
+    """
+    Return the class of 'sensor_msgs/msg/Image'.
+
+    A recording is a stranger's file: only what ROS's generator wrote is imported for it, not
+    whatever package it happens to name.
+
+    Raises
+    ------
+    ImportError
+        No such message is installed.
+
+    """
+    found = _MESSAGE_TYPE.fullmatch(msgtype)
+    spec = find_spec(found['package']) if found else None
+    folders = spec.submodule_search_locations if spec else None
+    if found is None or not folders:
+        raise ImportError(msgtype)
+    words = re.sub('([a-z0-9])([A-Z])', r'\1_\2', found['name'])
+    module = re.sub('([A-Z]+)([A-Z][a-z])', r'\1_\2', words).lower()
+    if not any(_is_generated(Path(folder, 'msg', f'_{module}.py')) for folder in folders):
+        raise ImportError(msgtype)
+    return getattr(import_module(f'{found["package"]}.msg'), found['name'])
+
+
+def _is_generated(file: Path) -> bool:
+    try:
+        with file.open(encoding='utf-8') as lines:
+            return 'generated from rosidl_generator_py' in lines.readline()
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _quality(latched: bool, count: int) -> QoSProfile:

@@ -16,7 +16,9 @@ import threading
 import time
 from typing import Annotated, Any
 
-from adabins_ros.bags import (
+from adabins_ros.messages import compressed_rgb_fields, decode_rgb, MessageError
+from adabins_ros.messages.stamps import NANOSECONDS
+from adabins_ros.recordings import (
     CameraTopics,
     find_camera_topics,
     open_recording,
@@ -24,8 +26,6 @@ from adabins_ros.bags import (
     RecordingError,
     RecordingWriter,
 )
-from adabins_ros.messages import compressed_rgb_fields, decode_rgb, MessageError
-from adabins_ros.messages.stamps import NANOSECONDS
 from adabins_ros.ros.process import keep_freed_memory, SpinningThread, StopSignals
 from adabins_ros.ros.products import PRODUCTS
 from adabins_ros.ros.topic_names import legal_topics

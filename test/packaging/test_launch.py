@@ -11,7 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from adabins_ros.bags.writer import RecordingWriter
+from adabins_ros.recordings import RecordingWriter
 import pytest
 
 

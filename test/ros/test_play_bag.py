@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import json
+import os
 from pathlib import Path
 import signal
 import subprocess
@@ -12,8 +13,9 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from adabins_ros.bags import open_recording, RecordingWriter
 from adabins_ros.messages import decode_compressed_rgb, stamp_ns
+from adabins_ros.recordings import open_recording, RecordingWriter
+from mcap.writer import Writer
 import numpy as np
 import pytest
 
@@ -242,6 +244,34 @@ def test_topics_that_ros_2_forbids_are_played_under_the_nearest_name(tmp_path, p
     refused = output_of(play(bag, '--remap', '/cam-front/info:=/my-info', '--wait', 0), 1)
     assert '/cam-front/info can not be played as /my-info: ROS 2 allows letters' in refused
     assert 'Traceback' not in refused
+
+
+def test_a_type_that_a_recording_names_imports_nothing(tmp_path, ros_environment):
+    trap, told = tmp_path / 'trap_msgs', tmp_path / 'imported'
+    (trap / 'msg').mkdir(parents=True)
+    (trap / '__init__.py').write_text(f'open({str(told)!r}, "w")\n')
+    (trap / 'msg' / '__init__.py').write_text('class Bang:\n    pass\n')
+    bag = tmp_path / 'trap.mcap'
+    with bag.open('wb') as file:
+        writer = Writer(file)
+        writer.start('ros2', 'test')
+        for topic, kind in (('/bang', 'trap_msgs/msg/Bang'), ('/note', 'std_msgs/msg/String')):
+            schema = writer.register_schema(kind, 'ros2msg', b'string data')
+            channel = writer.register_channel(topic, 'cdr', schema)
+            writer.add_message(channel, START_NS, b'\0\1\0\0\2\0\0\0x\0', START_NS)
+        writer.finish()
+    paths = os.pathsep.join([str(tmp_path), ros_environment['PYTHONPATH']])
+    text = subprocess.run(
+        [sys.executable, '-m', 'adabins_ros.ros.play_bag', str(bag), '--wait', '0'],
+        env={**ros_environment, 'PYTHONPATH': paths},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    assert '/bang is not played: the message type trap_msgs/msg/Bang is not installed' in text
+    assert '1 /note (std_msgs/msg/String)' in text
+    assert not told.exists()
 
 
 def test_arguments_for_ros_reach_ros(bag, play, listener):
