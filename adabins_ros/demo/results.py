@@ -9,7 +9,11 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.bags import (
+from adabins_ros.evaluation.contact_sheet import SheetRow
+from adabins_ros.evaluation.errors import average, depth_errors, DepthErrors
+from adabins_ros.messages import decode_depth, read_cloud
+from adabins_ros.messages.stamps import NANOSECONDS
+from adabins_ros.recordings import (
     CameraTopics,
     iterate_frames,
     open_recording,
@@ -17,10 +21,6 @@ from adabins_ros.bags import (
     RecordingError,
     RgbdFrame,
 )
-from adabins_ros.evaluation.contact_sheet import SheetRow
-from adabins_ros.evaluation.errors import average, depth_errors, DepthErrors
-from adabins_ros.messages import decode_depth, read_cloud
-from adabins_ros.messages.stamps import NANOSECONDS
 import cv2
 import numpy as np
 from numpy.typing import NDArray

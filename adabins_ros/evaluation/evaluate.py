@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 import math
 from typing import Protocol as Interface
 
-from adabins_ros.bags import RecordingError
-from adabins_ros.datasets.samples import RgbdSample
 from adabins_ros.evaluation.errors import (
     average,
     clipped,
@@ -21,13 +19,13 @@ from adabins_ros.evaluation.errors import (
 from adabins_ros.evaluation.frames import Frames
 from adabins_ros.evaluation.protocols import Protocol
 from adabins_ros.evaluation.uncertainty import Calibration, Sparsification
-from adabins_ros.inference.predictor import DepthEstimate
-import cv2
+from adabins_ros.frames import RgbdSample
+from adabins_ros.inference.estimate import DepthEstimate
 import numpy as np
 from numpy.typing import NDArray
 
-# What damaged bytes raise in the decoders.
-_UNUSABLE = (RecordingError, ValueError, OSError, EOFError, cv2.error)
+Read = tuple[int, RgbdSample | Exception]
+"""Number of a frame, and the frame or why it is unusable."""
 
 
 class Predictor(Interface):
@@ -136,7 +134,7 @@ def evaluate(
     predictor: Predictor,
     frames: Frames,
     protocol: Protocol,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Callable[[Iterable[Read]], Iterable[Read]] = iter,
 ) -> Evaluation:
     """
     Predict every frame and compare it with its truth.
@@ -150,7 +148,7 @@ def evaluate(
     protocol : Protocol
         Which pixels and depths count.
     progress : callable
-        Wraps the numbers of the frames, to show how far it is.
+        Wraps the frames, to show how far it is.
 
     Returns
     -------
@@ -158,11 +156,9 @@ def evaluate(
 
     """
     found = Evaluation()
-    for number in progress(range(len(frames))):
-        try:
-            sample = frames[number]
-        except _UNUSABLE as error:
-            found.unusable.append(f'{frames.name(number)}: {error}')
+    for number, sample in progress(frames.read()):
+        if isinstance(sample, Exception):
+            found.unusable.append(f'{frames.name(number)}: {sample}')
             continue
         truth = protocol.counted(sample.depth)
         if truth.any():

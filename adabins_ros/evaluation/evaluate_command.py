@@ -12,6 +12,7 @@ from adabins_ros.command_line import run_command, SETTING
 import typer
 
 if TYPE_CHECKING:
+    from adabins_ros.evaluation.evaluate import Read
     from adabins_ros.evaluation.frames import Frames
     from adabins_ros.evaluation.protocols import Crop, Dataset, Protocol
     from adabins_ros.inference.predictor import DepthPredictor
@@ -178,7 +179,9 @@ def _evaluate(
     for source in frames.sources:
         for remark in source.report.remarks:
             typer.echo(f'{source.report.name}: {remark}', err=True)
-    evaluation = evaluating.evaluate(predictor, frames, protocol, _progress)
+    evaluation = evaluating.evaluate(
+        predictor, frames, protocol, lambda read: _progress(read, len(frames))
+    )
     if not evaluation.frames:
         counted = f'between {protocol.min_depth:g} and {protocol.max_depth:g} m'
         reason = [*evaluation.unusable, f'no true depth {counted}'][0]
@@ -194,11 +197,12 @@ def _evaluate(
     typer.echo(f'Report: {output / "report.html"}')
 
 
-def _progress(numbers: Iterable[int]) -> Iterable[int]:
+def _progress(read: Iterable[Read], count: int) -> Iterable[Read]:
     from rich.console import Console
     from rich.progress import track
 
-    return track(numbers, 'evaluating', console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return track(read, 'evaluating', total=count, console=console, transient=True)
 
 
 def _check_new(output: Path) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 import json
@@ -11,19 +11,32 @@ from pathlib import Path
 import re
 from typing import Any
 
-from adabins_ros.datasets.config import Section, SourceConfig
-from adabins_ros.datasets.list_source import NYU, read_list
-from adabins_ros.datasets.nyu_source import NyuLabelledSource
-from adabins_ros.datasets.opening import open_sources
-from adabins_ros.datasets.samples import FrameSource, RgbdSample
 from adabins_ros.evaluation.protocols import Dataset, EvaluationError
+from adabins_ros.frames import (
+    FolderSource,
+    FrameSource,
+    open_sources,
+    RecordingError,
+    RgbdSample,
+    Section,
+    SourceConfig,
+)
+from adabins_ros.frames.listed_frames import NYU, read_list
+from adabins_ros.frames.nyu_labelled import NyuLabelledSource
+from adabins_ros.frames.rgbd_folder import ORIGIN, read_object
+from adabins_ros.messages import MessageError
+from adabins_ros.recordings import extract_frames, RecordedPairs, survey
 from adabins_ros.settings import load_settings
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 import yaml
 
 NYU_FILE = 'nyu_depth_v2_labeled.mat'
 _NYU_TEST_FRAMES = 654
+_INPUTS = ('bags', 'folders', 'nyu', 'nyu_list', 'kitti', 'kitti_list')
+# What damaged bytes raise in the decoders.
+_UNUSABLE = (RecordingError, MessageError, ValueError, OSError, EOFError, cv2.error)
 
 
 class EvaluationSettings(Section):
@@ -88,6 +101,29 @@ class Frames:
         source, frame = self.indices[number].tolist()
         return self.sources[source][frame]
 
+    def read(
+        self, numbers: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, RgbdSample | Exception]]:
+        """
+        Yield the number of each frame with the frame, or with the reason that it is unusable.
+
+        Each recording is read once, front to back, whatever is taken of it.
+
+        Parameters
+        ----------
+        numbers : sequence of int, optional
+            Only these frames; all by default.
+
+        """
+        wanted = np.arange(len(self)) if numbers is None else np.unique(numbers)
+        for place, source in enumerate(self.sources):
+            mine = wanted[self.indices[wanted, 0] == place].tolist()
+            frames = self.indices[mine, 1].tolist()
+            if isinstance(source, RecordedPairs):
+                yield from zip(mine, _in_one_pass(source, frames), strict=True)
+            else:
+                yield from zip(mine, _one_by_one(source, frames), strict=True)
+
     def name(self, number: int) -> str:
         """Return the name of a frame without reading it."""
         source, frame = self.indices[number].tolist()
@@ -130,23 +166,23 @@ def open_frames(
 
     """
     choice = choice or FrameChoice()
-    values: dict[str, Any] = {'data': _data_of_run(choice.run) if choice.run else {}}
+    data, extracted = _data_of_run(choice.run) if choice.run else ({}, Path())
     if paths:
         # In place of what the run was trained on; how it was read still holds.
-        for name in ('bags', 'folders', 'nyu', 'nyu_list', 'kitti', 'kitti_list'):
-            values['data'].pop(name, None)
-    config = load_settings(EvaluationSettings, values, overrides).data
-    if paths:
+        data = {name: value for name, value in data.items() if name not in _INPUTS}
+    config = load_settings(EvaluationSettings, {'data': data}, overrides).data
+    wanted = None
+    if paths and (dataset != 'bags' or choice.run is None):
         sources, wanted = _open(dataset, list(paths), list_file, config)
-    elif choice.run:
-        sources, wanted = open_sources(config.model_copy(update={'cache': None})), None
+    elif choice.run is not None:
+        sources = _open_run(choice.run, extracted, paths, config)
     else:
         raise EvaluationError(
             'no frames are given; give recordings with --bags, or a data set with --dataset and '
             '--data'
         )
     chosen = [np.arange(len(source)) if wanted is None else wanted for source in sources]
-    if choice.run:
+    if choice.run is not None:
         chosen = _held_out(choice.run, sources)
     part = slice(choice.start, choice.stop, choice.every)
     pairs = [
@@ -160,28 +196,49 @@ def open_frames(
     return Frames(sources, indices, choice.description)
 
 
+def _in_one_pass(source: RecordedPairs, frames: list[int]) -> Iterator[RgbdSample | Exception]:
+    """Yield frames of a recording, which are in their order."""
+    waiting = iter(frames)
+    for number, colour, truth in source.messages(frames):
+        for missed in iter(lambda: next(waiting), number):
+            yield RecordingError(f'{source.frame_name(missed)} can not be read')
+        try:
+            yield source.sample(number, colour, truth)
+        except _UNUSABLE as error:
+            yield error
+    for missed in waiting:
+        yield RecordingError(f'{source.frame_name(missed)} can not be read')
+
+
+def _one_by_one(source: FrameSource, frames: list[int]) -> Iterator[RgbdSample | Exception]:
+    for number in frames:
+        try:
+            yield source[number]
+        except _UNUSABLE as error:
+            yield error
+
+
 def _open(
     dataset: Dataset, paths: list[Path], list_file: Path | None, config: SourceConfig
 ) -> tuple[list[FrameSource], NDArray[np.int64] | None]:
     """Open the sources; and which frames a list of numbers names."""
-    changes: dict[str, Any] = {'cache': None}
-    if dataset in ('bags', 'folder'):
-        if list_file is not None:
-            raise EvaluationError('--list is for --dataset nyu and --dataset kitti')
-        changes['bags' if dataset == 'bags' else 'folders'] = tuple(paths)
-        return open_sources(config.model_copy(update=changes)), None
+    if dataset in ('bags', 'folder') and list_file is not None:
+        raise EvaluationError('--list is for --dataset nyu and --dataset kitti')
+    if dataset == 'bags':
+        return [survey(path, config) for path in paths], None
+    if dataset == 'folder':
+        return open_sources(config.model_copy(update={'folders': tuple(paths)})), None
     if len(paths) > 1:
         raise EvaluationError(f'--dataset {dataset} takes one folder, not {len(paths)}')
     (root,) = paths
-    if dataset == 'kitti':
-        if list_file is None:
-            raise EvaluationError(
-                'KITTI needs its list of frames, lines COLOUR DEPTH FOCAL such as the Eigen '
-                "split's test files: give it with --list"
-            )
-        changes.update(kitti=root, kitti_list=list_file)
-        return open_sources(config.model_copy(update=changes)), None
-    return _open_nyu(root, list_file, config.every)
+    if dataset == 'nyu':
+        return _open_nyu(root, list_file, config.every)
+    if list_file is None:
+        raise EvaluationError(
+            'KITTI needs its list of frames, lines COLOUR DEPTH FOCAL such as the Eigen '
+            "split's test files: give it with --list"
+        )
+    return open_sources(config.model_copy(update={'kitti': root, 'kitti_list': list_file})), None
 
 
 def _open_nyu(
@@ -239,38 +296,72 @@ def _numbers(file: Path, count: int) -> NDArray[np.int64]:
     return numbers
 
 
-def _data_of_run(run: Path) -> dict[str, Any]:
-    """Return the settings of a training run that say how its data are read."""
+def _data_of_run(run: Path) -> tuple[dict[str, Any], Path]:
+    """Return how the data of a training run are read, and where the frames of recordings lie."""
     file = run / 'config.yaml'
     try:
         data = yaml.safe_load(file.read_text(encoding='utf-8'))['data']
         known = {name: data[name] for name in SourceConfig.model_fields if name in data}
         known['bags'] = [*(data.get('bags') or []), *(data.get('validation_bags') or [])]
+        return known, Path(data.get('frames') or run / 'frames')
     except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise EvaluationError(
             f'{run} is no training run: {file} can not be used ({error})'
         ) from None
-    return known
+
+
+def _open_run(
+    run: Path, extracted: Path, bags: Sequence[Path], config: SourceConfig
+) -> list[FrameSource]:
+    """Return what a run was trained on, or some of its recordings: the frames made of them."""
+    known = _ranges(run)
+    recorded = {_known_name(run, str(bag), known): bag for bag in bags or config.bags}
+    sources = [_extracted(name, bag, extracted, config) for name, bag in recorded.items()]
+    rest = config.model_copy(update={'bags': ()})
+    if not sources or rest.folders or rest.kitti or rest.nyu:
+        sources += open_sources(rest)
+    return sources
+
+
+def _extracted(name: str, bag: Path, folder: Path, config: SourceConfig) -> FrameSource:
+    """Return the frames of a recording, which may have been moved or removed since."""
+    if Path(name).exists():
+        bag = Path(name)
+    else:
+        for origin in sorted(folder.glob(f'*/{ORIGIN}')):
+            if read_object(origin).get('recording') == name:
+                return FolderSource(origin.parent, config.every, recording=True)
+    (path,) = extract_frames([bag], folder, config)
+    return FolderSource(path, config.every, recording=True)
+
+
+def _ranges(run: Path) -> dict[str, list[list[int]]]:
+    """Return the first and last frames that a run held out, by the name of the source."""
+    file = run / 'split.json'
+    try:
+        described = json.loads(file.read_text(encoding='utf-8'))['sources']
+        return {one['source']: one['validation'] for one in described}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvaluationError(f'the split {file} can not be used ({error})') from None
+
+
+def _known_name(run: Path, name: str, ranges: dict[str, Any]) -> str:
+    """Return the name of a source in the split; it may have been moved since."""
+    same = [one for one in ranges if Path(one).name == Path(name).name]
+    if name not in ranges and len(same) != 1:
+        raise EvaluationError(
+            f'{name} is not among the data of {run}, which are {", ".join(ranges)}'
+        )
+    return name if name in ranges else same[0]
 
 
 def _held_out(run: Path, sources: Sequence[FrameSource]) -> list[NDArray[np.int64]]:
     """Return which frames of each source the run did not train on, nor near."""
-    file = run / 'split.json'
-    try:
-        described = json.loads(file.read_text(encoding='utf-8'))['sources']
-        ranges = {one['source']: one['validation'] for one in described}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(f'the split {file} can not be used ({error})') from None
+    ranges = _ranges(run)
     found = []
     for source in sources:
         name = source.report.name
-        # The recording may have been moved since.
-        same = [name] if name in ranges else _of_that_file_name(name, ranges)
-        if len(same) != 1:
-            raise EvaluationError(
-                f'{name} is not among the data of {run}, which are {", ".join(ranges)}'
-            )
-        parts = [np.arange(first, last + 1) for first, last in ranges[same[0]]]
+        parts = [np.arange(a, b + 1) for a, b in ranges[_known_name(run, name, ranges)]]
         frames = np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
         if frames.size and frames[-1] >= len(source):
             raise EvaluationError(
@@ -279,7 +370,3 @@ def _held_out(run: Path, sources: Sequence[FrameSource]) -> list[NDArray[np.int6
             )
         found.append(frames)
     return found
-
-
-def _of_that_file_name(name: str, names: dict[str, Any]) -> list[str]:
-    return [one for one in names if Path(one).name == Path(name).name]

@@ -50,14 +50,14 @@ def draw_notable(
     predictor: Predictor, frames: Frames, protocol: Protocol, evaluation: Evaluation
 ) -> list[NotableFrame]:
     """Predict the best, median and worst frame once more, and draw them."""
-    found = []
-    for kind, result in evaluation.notable().items():
-        sample = frames[result.number]
+    notable = evaluation.notable()
+    panels: dict[int, list[Panel]] = {}
+    for number, sample in frames.read([result.number for result in notable.values()]):
+        assert not isinstance(sample, Exception)
         estimate = predict(predictor, sample, protocol)
         counted = protocol.counted(sample.depth)
-        panels = frame_panels(sample.image, sample.depth, counted, estimate)
-        found.append(NotableFrame(kind, result, panels))
-    return found
+        panels[number] = frame_panels(sample.image, sample.depth, counted, estimate)
+    return [NotableFrame(kind, one, panels[one.number]) for kind, one in notable.items()]
 
 
 def write_report(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from adabins_ros.bags import find_camera_topics, iterate_frames, open_recording
+from adabins_ros.recordings import find_camera_topics, iterate_frames, open_recording
 import cv2
 import numpy as np
 import pytest

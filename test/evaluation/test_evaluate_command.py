@@ -11,10 +11,10 @@ import subprocess
 import sys
 
 from adabins_ros import DepthPredictor
-from adabins_ros.bags import pack_folder
 from adabins_ros.evaluation.errors import average, depth_errors
 from adabins_ros.evaluation.evaluate_command import main
 from adabins_ros.evaluation.frames import open_frames
+from adabins_ros.recordings import pack_folder
 import numpy as np
 import pytest
 

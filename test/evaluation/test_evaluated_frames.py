@@ -6,11 +6,19 @@ from __future__ import annotations
 from collections.abc import Callable
 import json
 from pathlib import Path
+from typing import Any
 
-from adabins_ros.bags import pack_folder, RecordingError
 from adabins_ros.evaluation.evaluate import evaluate
 from adabins_ros.evaluation.frames import EvaluationError, FrameChoice, Frames, open_frames
 from adabins_ros.evaluation.protocols import Protocol
+from adabins_ros.messages import image_fields
+from adabins_ros.recordings import (
+    extract_frames,
+    open_recording,
+    pack_folder,
+    recorded_pairs,
+    RecordingError,
+)
 from adabins_ros.settings import ConfigError
 from adabins_ros.training.config_loading import load_config, save_config
 from adabins_ros.training.training_data import build_data
@@ -131,6 +139,51 @@ def test_what_a_training_run_held_out_is_found_again(walls, tmp_path):
     pack_folder(walls('b'), other)
     with pytest.raises(EvaluationError, match='not among the data of'):
         open_frames('bags', [other], choice=FrameChoice(run=run))
+
+
+def test_the_frames_of_a_run_are_enough_when_its_recording_is_gone(walls, tmp_path):
+    bag = tmp_path / 'walls.mcap'
+    pack_folder(walls(frames=10), bag)
+    run = _run(tmp_path, bag)
+    extract_frames([bag], run / 'frames')
+    bag.unlink()
+    held_out = open_frames('bags', [], choice=FrameChoice(run=run))
+    assert held_out.indices.tolist() == [[0, 8], [0, 9]]
+    red = int(held_out[0].image[32, 48, 0])
+    assert red == pytest.approx(held_out[0].depth[32, 48] * 40, abs=3)
+    assert open_frames('bags', [bag], choice=FrameChoice(run=run)).name(1) == held_out.name(1)
+
+
+def test_a_recording_is_read_straight_through(walls, tmp_path, colour_reader, monkeypatch):
+    bag = tmp_path / 'walls.mcap'
+    pack_folder(walls(frames=10), bag)
+    opened = []
+
+    def count(path, **options):
+        opened.append(path)
+        return open_recording(path, **options)
+
+    monkeypatch.setattr(recorded_pairs, 'open_recording', count)
+    frames = open_frames('bags', [bag], choice=FrameChoice(start=-6, every=2))
+    found = evaluate(colour_reader(), frames, Protocol('bags', 'none', 0.1, 10.0))
+    assert len(found.frames) == 3
+    assert [number for number, _ in frames.read([2, 0])] == [0, 2]
+    # To find the pairs, to evaluate them, and to draw some.
+    assert len(opened) == 3
+
+
+def test_a_broken_frame_of_a_recording_is_named_and_the_others_count(
+    record, aligned, colour_reader
+):
+    def colour(frame: int) -> dict[str, Any]:
+        fields = image_fields(np.full((48, 64, 3), 80, np.uint8), 'rgb8')
+        return {**fields, 'data': fields['data'][:100]} if frame == 3 else fields
+
+    frames = open_frames('bags', [record(aligned, colour=colour)])
+    found = evaluate(colour_reader(), frames, Protocol('bags', 'none', 0.1, 10.0))
+    assert [frame.number for frame in found.frames] == [0, 1, 2, 4, 5, 6, 7]
+    (text,) = found.unusable
+    assert text.startswith(f'{frames.name(3)}: ')
 
 
 @pytest.mark.parametrize(
