@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from adabins_ros.training.config import AugmentationConfig
-from adabins_ros.training.fitting import Box, cut_out, Depth, Image, largest_box
+from adabins_ros.training.cropping import Box, cut_out, Depth, Image, largest_box
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -136,6 +136,8 @@ class RunCheckpoints(Callback):
         """Note where and when the run starts, if it has not made its last step already."""
         self._step = trainer.global_step
         self._started = monotonic()
+        # The rates of the first step follow it already.
+        self.time_share = self._agree(trainer)[1]
         stopped_early = any(
             stopping.stopped_epoch for stopping in trainer.early_stopping_callbacks
         )

@@ -83,7 +83,7 @@ def train(
     if dry_run:
         _show(output, config, overrides)
         return
-    from adabins_ros.training.config_loading import load_config
+    from adabins_ros.training.config import load_config
 
     if ablation:
         from adabins_ros.training.ablation import begin_ablation, go_on_with_ablation
@@ -107,10 +107,10 @@ def main(arguments: Sequence[str] | None = None, prog_name: str = 'training') ->
 
 
 def _show(output: Path, file: Path | None, overrides: Sequence[str]) -> None:
-    from adabins_ros.training.config_loading import load_config
+    from adabins_ros.training.config import load_config
     from adabins_ros.training.dry_run import print_dry_run, save_pairs_picture
     from adabins_ros.training.runs import network_and_data
-    from adabins_ros.training.training_data import check_usable
+    from adabins_ros.training.data import check_usable
 
     network, data = network_and_data(load_config(file, overrides))
     print_dry_run(data)

@@ -12,7 +12,7 @@ from adabins_ros.bags import RecordingError
 from adabins_ros.datasets.samples import FrameSource, RgbdSample
 from adabins_ros.model.config import IMAGENET_MEAN, IMAGENET_STD
 from adabins_ros.training.augmentation import Augmentation
-from adabins_ros.training.fitting import cut_out, Depth, Image, largest_box
+from adabins_ros.training.cropping import cut_out, Depth, Image, largest_box
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -13,9 +13,8 @@ from adabins_ros.datasets.samples import FrameSource, RgbdSample, SourceReport
 from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.messages import MessageError
 from adabins_ros.messages.still_pictures import encode_picture
+from adabins_ros.training.data import describe_source, describe_split, TrainingData
 from adabins_ros.training.dataset import RgbdDataset
-from adabins_ros.training.run_report import describe_source, describe_split
-from adabins_ros.training.training_data import TrainingData
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -21,12 +21,10 @@ from adabins_ros.training.checkpoints import (
     WholeFileCheckpointIO,
 )
 from adabins_ros.training.config import TrainerConfig, TrainingConfig
-from adabins_ros.training.ema import WeightAverage
+from adabins_ros.training.loaders import RunData
 from adabins_ros.training.module import DepthTraining
 from adabins_ros.training.pictures import TrainingPictures
-from adabins_ros.training.run_data import RunData
 from adabins_ros.training.run_directory import RunDirectory, RunError
-from adabins_ros.training.synchronized_norm import synchronize_norms
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import (
     Callback,
@@ -36,13 +34,14 @@ from pytorch_lightning.callbacks import (
 )
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from timm.layers import convert_sync_batchnorm
 import torch
 
 _IN_TRACE = f'{RecordingError.__name__}: '
 
 
 class Data(Protocol):
-    """What is trained on: see adabins_ros.training.run_data for the data sets' samples."""
+    """What is trained on: see adabins_ros.training.loaders for the data sets' samples."""
 
     @property
     def train(self) -> Any:
@@ -142,8 +141,10 @@ def fit(
         module.time_share = lambda: checkpoints.time_share
         callbacks = _callbacks(run, config, loaders, checkpoints, source)
         trainer = _trainer(run, config, loaders, [*more_callbacks, *callbacks])
-        if trainer.world_size > 1 and not config.network.freeze_batch_norm:
-            synchronize_norms(network, trainer.strategy.root_device)
+        on_gpus = trainer.world_size > 1 and trainer.strategy.root_device.type == 'cuda'
+        if on_gpus and not config.network.freeze_batch_norm:
+            # As Trainer(sync_batchnorm=True), which would lose the activations in timm's norms.
+            convert_sync_batchnorm(network)
         ending = 'finished'
         try:
             trainer.fit(
@@ -194,11 +195,9 @@ def _callbacks(
 ) -> list[Callback]:
     """Return the callbacks in their order: the average before what saves it."""
     settings = config.trainer
-    average = WeightAverage(settings.ema_decay)
     callbacks: list[Callback] = [
-        average,
+        BestWeights(run, decay=settings.ema_decay, monitor=settings.monitor, data=source),
         LearningRateMonitor('step', log_momentum=True),
-        BestWeights(run, average, monitor=settings.monitor, data=source),
     ]
     if settings.patience is not None and loaders.has_validation:
         better = 'max' if settings.monitor in LARGER_IS_BETTER else 'min'

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 
-from adabins_ros.training.process_sum import processes_train_together, sum_over_processes
 import torch
 from torch import nn
 from torch.nn import functional
@@ -58,8 +57,7 @@ class SILog(nn.Module):
         """
         Compare a prediction with the truth.
 
-        While several processes train, mean and variance are those of all their pixels, as if one
-        process had the whole batch.
+        While several processes train, each compares the pixels of its own share of the batch.
 
         Parameters
         ----------
@@ -80,19 +78,13 @@ class SILog(nn.Module):
         truth = torch.where(valid, truth, 1.0)
         error = torch.log(prediction.clamp_min(_SMALLEST_DEPTH_M)) - torch.log(truth)
         error = torch.where(valid, error, 0.0)
-        together = processes_train_together(self)
-        count, total = valid.sum().float(), error.sum()
-        if together:
-            count, total = sum_over_processes(torch.stack([count, total])).unbind()
-        pixels = count.detach().clamp_min(1.0)
-        mean = total / pixels
+        pixels = valid.sum().clamp_min(1)
+        mean = error.sum() / pixels
         # In two passes: the difference of the means of squares would lose digits.
         deviation = torch.where(valid, error - mean, 0.0).square().sum()
-        if together:
-            deviation = sum_over_processes(deviation)
         square = deviation / pixels + (1.0 - self.lambda_) * mean.square()
         loss = self.alpha * square.clamp_min(_SMALLEST_SQUARE).sqrt()
-        return torch.where(count > 0, loss, loss * 0.0)
+        return torch.where(valid.any(), loss, loss * 0.0)
 
 
 class StdLikelihood(nn.Module):
@@ -141,11 +133,7 @@ class StdLikelihood(nn.Module):
         error = (torch.log(prediction) - torch.log(torch.where(valid, truth, 1.0))).abs()
         spread = (std / prediction).clamp_min(_SMALLEST_SPREAD)
         likelihood = torch.log(spread) + math.sqrt(2) * error / spread
-        sums = torch.stack([torch.where(valid, likelihood, 0.0).sum(), valid.sum()])
-        if processes_train_together(self):
-            sums = sum_over_processes(sums)
-        total, pixels = sums.unbind()
-        return total / pixels.detach().clamp_min(1.0)
+        return torch.where(valid, likelihood, 0.0).sum() / valid.sum().clamp_min(1)
 
 
 class BinCentersChamfer(nn.Module):

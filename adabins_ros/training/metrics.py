@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The depth errors of papers as a torchmetrics Metric, right with any number of processes."""
+"""What validation measures, as torchmetrics Metrics: right with any number of processes."""
 
 from __future__ import annotations
 
+from dataclasses import astuple, fields
+import math
 from typing import Any
 
+from adabins_ros.evaluation.errors import depth_errors, DepthErrors
 import torch
 from torchmetrics import Metric
 
-NAMES = ('d1', 'd2', 'd3', 'abs_rel', 'sq_rel', 'rms', 'rms_log', 'log10', 'silog', 'd1_scaled')
+NAMES = tuple(x.name for x in fields(DepthErrors) if x.name not in ('pixels', 'images'))
+_ONE_STD_SHARE = math.erf(1 / math.sqrt(2))
+# Bins for errors in standard deviations, 1 % a step.
+_LOWEST, _HIGHEST, _STEPS = -4.0, 4.0, 1851
+_SMALLEST_STD_M = 1e-9
 
 
 class DepthErrorMetric(Metric):
     """
-    Errors per image, averaged over images, as `adabins_ros.evaluation.errors` defines them.
+    The errors of `adabins_ros.evaluation.errors` per image, averaged over images.
 
     The state is the sum over images and their number, so the processes of a run add up to what
     one process would say. Images without valid truth do not count.
@@ -55,17 +62,10 @@ class DepthErrorMetric(Metric):
             If the shapes differ.
 
         """
-        if prediction.shape != truth.shape:
-            raise ValueError(
-                f'prediction of shape {tuple(prediction.shape)} for a truth of shape '
-                f'{tuple(truth.shape)}; resize the prediction to the truth first'
-            )
-        for predicted, true in zip(prediction, truth, strict=True):
-            valid = (true > self.min_depth) & (true < self.max_depth)
-            y = true[valid].to(self.sums.dtype)
-            if len(y):
-                p = predicted[valid].to(self.sums.dtype)
-                self.sums += self._errors(p, y)
+        for predicted, true in zip(prediction.cpu().numpy(), truth.cpu().numpy(), strict=True):
+            errors = depth_errors(predicted, true, self.min_depth, self.max_depth)
+            if errors.images:
+                self.sums += self.sums.new_tensor(astuple(errors)[: len(NAMES)])
                 self.images += 1
 
     def compute(self) -> dict[str, torch.Tensor]:
@@ -73,31 +73,55 @@ class DepthErrorMetric(Metric):
         means = torch.where(self.images > 0, self.sums / self.images, torch.nan)
         return dict(zip(NAMES, means.unbind(), strict=True))
 
-    def _errors(self, p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Compute the errors of one image's valid pixels (P,), in the order of NAMES."""
-        low, high = self.min_depth, self.max_depth
-        p = p.nan_to_num(nan=low, posinf=high, neginf=low).clamp(low, high)
-        difference, log_difference = y - p, torch.log(p) - torch.log(y)
-        ratio = torch.maximum(y / p, p / y)
-        scaled = (p * (_median(y) / _median(p))).clamp(low, high)
-        scaled_ratio = torch.maximum(y / scaled, scaled / y)
-        figures = (
-            (ratio < 1.25).to(y.dtype).mean(),
-            (ratio < 1.25**2).to(y.dtype).mean(),
-            (ratio < 1.25**3).to(y.dtype).mean(),
-            (difference.abs() / y).mean(),
-            (difference.square() / y).mean(),
-            difference.square().mean().sqrt(),
-            log_difference.square().mean().sqrt(),
-            (torch.log10(p) - torch.log10(y)).abs().mean(),
-            100.0 * log_difference.std(correction=0),
-            (scaled_ratio < 1.25).to(y.dtype).mean(),
-        )
-        return torch.stack(figures)
 
+class StdCalibration(Metric):
+    """
+    Find the factor on the standard deviation that has 68.3 % of the truth within one.
 
-def _median(values: torch.Tensor) -> torch.Tensor:
-    """Return the median; of an even number of values the mean of the middle two, as numpy."""
-    ordered = values.sort().values
-    count = len(ordered)
-    return (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    As for a normal distribution. The state is a histogram of errors in standard deviations, to
+    which each image adds one in all, so the processes of a run add up to one answer.
+
+    Parameters
+    ----------
+    min_depth, max_depth : float
+        Truth outside does not count, m.
+
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+    histogram: torch.Tensor
+
+    def __init__(self, min_depth: float, max_depth: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.min_depth, self.max_depth = min_depth, max_depth
+        histogram = torch.zeros(_STEPS, dtype=torch.float64)
+        self.add_state('histogram', histogram, dist_reduce_fx='sum')
+
+    def update(self, prediction: torch.Tensor, std: torch.Tensor, truth: torch.Tensor) -> None:
+        """
+        Add a batch.
+
+        Parameters
+        ----------
+        prediction, std, truth : torch.Tensor
+            (B, 1, H, W), m; truth 0 where unknown. Pixels whose std is NaN do not count.
+
+        """
+        errors = (prediction - truth).abs() / std.clamp_min(_SMALLEST_STD_M)
+        valid = (truth > self.min_depth) & (truth < self.max_depth) & errors.isfinite()
+        for error, counts in zip(errors, valid, strict=True):
+            off = error[counts].float().clamp_min(10**_LOWEST).log10()
+            if len(off):
+                place = (off - _LOWEST) / (_HIGHEST - _LOWEST) * (_STEPS - 1)
+                steps = place.round().long().clamp(0, _STEPS - 1)
+                counted = torch.bincount(steps, minlength=_STEPS).to(self.histogram.dtype)
+                self.histogram += counted / len(off)
+
+    def compute(self) -> torch.Tensor:
+        """Return the factor, a scalar; NaN if no pixel had truth and a standard deviation."""
+        total = self.histogram.sum()
+        reached = torch.searchsorted(self.histogram.cumsum(0), _ONE_STD_SHARE * total)
+        exponent = _LOWEST + reached / (_STEPS - 1) * (_HIGHEST - _LOWEST)
+        return torch.where(total > 0, 10**exponent, torch.nan)

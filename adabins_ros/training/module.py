@@ -11,8 +11,7 @@ from typing import Any
 from adabins_ros.model import AdaBins, DepthDistribution
 from adabins_ros.training.config import TrainingConfig
 from adabins_ros.training.losses import BinCentersChamfer, resize_like, SILog, StdLikelihood
-from adabins_ros.training.metrics import DepthErrorMetric
-from adabins_ros.training.std_calibration import StdCalibration
+from adabins_ros.training.metrics import DepthErrorMetric, StdCalibration
 import numpy as np
 import pytorch_lightning as pl
 import torch

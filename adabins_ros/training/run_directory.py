@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adabins_ros.provenance import environment
-from adabins_ros.training.config import TrainingConfig
-from adabins_ros.training.config_loading import load_config, save_config
+from adabins_ros.training.config import load_config, save_config, TrainingConfig
 
 
 class RunError(ValueError):
@@ -33,8 +32,9 @@ class RunDirectory:
         Frames that were replaced, with the reasons; only if there are any.
     ending_file : Path
         How the run ended and after how many steps.
-    last, best, best_metrics_file : Path
-        Checkpoint to go on from; weights to use, and what they reached.
+    last, best, best_onnx, best_metrics_file : Path
+        Checkpoint to go on from; weights to use, the same for machines without torch, and what
+        they reached.
 
     """
 
@@ -48,6 +48,7 @@ class RunDirectory:
         self.ending_file = path / 'ending.json'
         self.last = path / 'last.ckpt'
         self.best = path / 'best.safetensors'
+        self.best_onnx = path / 'best.onnx'
         self.best_metrics_file = path / 'best.json'
 
     @classmethod

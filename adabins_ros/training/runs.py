@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from adabins_ros.model import AdaBins
-from adabins_ros.training.config import TrainingConfig
-from adabins_ros.training.config_loading import load_config, setting
+from adabins_ros.training.config import load_config, setting, TrainingConfig
+from adabins_ros.training.data import build_data, check_usable, print_data, TrainingData
 from adabins_ros.training.fit import (
     begin_run,
     check_hardware,
@@ -18,14 +18,15 @@ from adabins_ros.training.fit import (
     is_first_process,
     TrainingResult,
 )
-from adabins_ros.training.run_directory import RunDirectory, RunError, write_json
-from adabins_ros.training.run_report import note_unusable, print_data, UnusableFrames
+from adabins_ros.training.run_directory import RunDirectory, RunError, write_json, write_whole
 from adabins_ros.training.starting_network import starting_network
-from adabins_ros.training.training_data import build_data, check_usable, TrainingData
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
 import typer
 
 # What a run may be told anew when it goes on: nothing of this changes its weights.
-_FREE_TO_CHANGE = ('trainer.max_minutes', 'trainer.progress', 'data.workers', 'data.cache')
+_FREE_TO_CHANGE = ('trainer.max_minutes', 'trainer.progress', 'data.workers')
+_MOST_NAMED = 5
 
 
 def begin(
@@ -123,3 +124,44 @@ def _source(config: TrainingConfig) -> str:
     inputs: list[Any] = [*data.bags, *data.folders, data.nyu, data.kitti]
     counts = Counter(Path(one).name for one in inputs if one is not None)
     return ', '.join(f'{name} x{n}' if n > 1 else name for name, n in counts.items())
+
+
+def note_unusable(data: TrainingData, run: RunDirectory) -> list[str]:
+    """
+    Write the frames that could not be used, with the reasons, into the folder of the run.
+
+    A run that goes on adds to what it has noted before.
+
+    Returns
+    -------
+    list of str
+        For people: how many they are, and the first few; empty if there are none.
+
+    """
+    found = [*data.train.unusable_frames(), *data.validation.unusable_frames()]
+    if not found:
+        return []
+    noted = run.unusable_file.read_text('utf-8').splitlines() if run.unusable_file.exists() else []
+    write_whole(run.unusable_file, '\n'.join(dict.fromkeys([*noted, *found])) + '\n')
+    more = len(found) - _MOST_NAMED
+    count = '1 frame was' if len(found) == 1 else f'{len(found)} frames were'
+    return [
+        f'{count} unusable and replaced by the nearest usable ones:',
+        *(f'  {text}' for text in found[:_MOST_NAMED]),
+        *([f'  and {more} more, see {run.unusable_file}'] if more > 0 else []),
+    ]
+
+
+class UnusableFrames(Callback):
+    """Let each process know the frames that any process found unusable in an epoch."""
+
+    def __init__(self, data: TrainingData) -> None:
+        self._data = data
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Gather them; all processes come here together."""
+        if trainer.world_size > 1:
+            for dataset in (self._data.train, self._data.validation):
+                found = dataset.unusable_marks.to(trainer.strategy.root_device, copy=True)
+                gathered = trainer.strategy.reduce(found.float(), reduce_op='max')
+                dataset.unusable_marks.copy_(gathered > 0)

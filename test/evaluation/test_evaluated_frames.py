@@ -20,8 +20,8 @@ from adabins_ros.recordings import (
     RecordingError,
 )
 from adabins_ros.settings import ConfigError
-from adabins_ros.training.config_loading import load_config, save_config
-from adabins_ros.training.training_data import build_data
+from adabins_ros.training.config import load_config, save_config
+from adabins_ros.training.data import build_data
 import numpy as np
 import pytest
 

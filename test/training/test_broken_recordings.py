@@ -14,7 +14,7 @@ from adabins_ros.datasets.bag_source import BagSource
 from adabins_ros.messages import image_fields
 from adabins_ros.model import AdaBinsConfig
 from adabins_ros.training.config import DataConfig, TrainingConfig
-from adabins_ros.training.training_data import build_data, check_usable, TrainingData
+from adabins_ros.training.data import build_data, check_usable, TrainingData
 import numpy as np
 import pytest
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer

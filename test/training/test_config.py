@@ -3,12 +3,12 @@
 
 from pathlib import Path
 
-from adabins_ros.training.config import TrainingConfig
-from adabins_ros.training.config_loading import (
+from adabins_ros.training.config import (
     ConfigError,
     load_config,
     save_config,
     setting_names,
+    TrainingConfig,
 )
 import pytest
 import yaml

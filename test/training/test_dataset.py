@@ -14,8 +14,8 @@ from adabins_ros.messages import image_fields
 from adabins_ros.training.augmentation import Augmentation
 from adabins_ros.training.config import AugmentationConfig
 from adabins_ros.training.dataset import RgbdDataset
-from adabins_ros.training.fitting import cut_out, largest_box
-from adabins_ros.training.sampling import EpochDataset
+from adabins_ros.training.cropping import cut_out, largest_box
+from adabins_ros.training.loaders import EpochDataset
 import numpy as np
 import pytest
 import torch

@@ -20,7 +20,7 @@ from typing import Any
 
 from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, save_checkpoint
 from adabins_ros.training.checkpoints import WholeFileCheckpointIO
-from adabins_ros.training.config_loading import load_config
+from adabins_ros.training.config import load_config
 from adabins_ros.training.fit import begin_run, fit, is_first_process, TrainingResult
 from adabins_ros.training.run_directory import RunDirectory, RunError
 from adabins_ros.training.starting_network import starting_network
@@ -162,7 +162,8 @@ def tensors_of(content: Any, name: str = '') -> dict[str, torch.Tensor]:
 def check_same_end(folder: Path, other: Path) -> None:
     one, two = checkpoint(folder), checkpoint(other)
     assert one['global_step'] == two['global_step']
-    for part in ('state_dict', 'optimizer_states', 'lr_schedulers', 'callbacks'):
+    averaged = ('state_dict', 'averaging_state')
+    for part in (*averaged, 'current_model_state', 'optimizer_states', 'lr_schedulers'):
         expected, actual = tensors_of(one[part]), tensors_of(two[part])
         assert expected.keys() == actual.keys()
         for name, tensor in expected.items():

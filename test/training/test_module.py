@@ -7,12 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from adabins_ros.model import AdaBins, AdaBinsConfig
-from adabins_ros.training.config import TrainingConfig
-from adabins_ros.training.config_loading import load_config
-from adabins_ros.training.ema import WeightAverage
+from adabins_ros.training.config import load_config, TrainingConfig
+from adabins_ros.training.metrics import StdCalibration
 from adabins_ros.training.module import BATCH_NORMS, DepthTraining
 from adabins_ros.training.pictures import batch_picture
-from adabins_ros.training.std_calibration import StdCalibration
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -66,7 +64,7 @@ def train(
         enable_progress_bar=False,
         enable_model_summary=False,
         gradient_clip_val=config.optimiser.clip_norm,
-        callbacks=[WeightAverage(0.9), recorder],
+        callbacks=[recorder],
     )
     trainer.fit(module, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
     return module, recorder

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from adabins_ros.training.sampling import EpochDataset, EpochSampler, ValidationSampler
+from adabins_ros.training.loaders import EpochDataset, EpochSampler, ValidationSampler
 import pytest
 import torch
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a configuration to what is trained on and what is validated on."""
+"""From a configuration to what is trained on and what is validated on, and that in words."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from adabins_ros.training.dataset import RgbdDataset, UNUSABLE
 from adabins_ros.training.splits import Split, split_frames
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 # Frames of each input that are looked at before a run.
 _LOOKED_AT = 5
@@ -147,3 +149,40 @@ def _check_depth(
         f'but {nearest:.1f} to {farthest:.1f} m: set network.max_depth, or check the unit (16UC1 '
         'holds millimetres, 32FC1 metres)'
     )
+
+
+def describe_source(report: SourceReport) -> list[str]:
+    """Return what was chosen in a source and what is worth knowing of it, line by line."""
+    frames = '1 frame' if report.frames == 1 else f'{report.frames} frames'
+    pairs = '1 pair' if report.frames == 1 else f'{report.frames} pairs'
+    texts = [report.topics or f'{frames} ({report.kind})']
+    if report.topics:
+        texts[0] += f': {pairs}'
+    if report.offset_ms:
+        median, largest = report.offset_ms
+        texts[0] += f', truth {median:+.1f} ms after colour in the middle ({largest:+.1f} at most)'
+    texts += report.remarks
+    # Damage names its file already.
+    return [x if x.startswith(report.name) else f'{report.name}: {x}' for x in texts]
+
+
+def describe_split(data: TrainingData) -> str:
+    """Return how many frames serve for what, in one line."""
+    training, held_out = len(data.train), len(data.validation)
+    left_out = sum(len(source) for source in data.train.sources) - training - held_out
+    height, width = data.train.size
+    frames = '1 frame' if training == 1 else f'{training} frames'
+    parts = [f'{frames} to train on', f'{held_out} held out to validate on']
+    if left_out:
+        parts.append(f'{left_out} between them not used')
+    return f'{", ".join(parts)}; at {width}x{height} (split by {data.split["method"]})'
+
+
+def print_data(data: TrainingData, console: Console | None = None) -> None:
+    """Print what was chosen in each source, and the split."""
+    console = console or Console()
+    lines = Counter(x for one in data.train.sources for x in describe_source(one.report))
+    for line, count in lines.items():
+        again = f' (given {count} times)' if count > 1 else ''
+        console.print(f'{line}{again}', markup=False, highlight=False, soft_wrap=True)
+    console.print(describe_split(data), highlight=False, soft_wrap=True)

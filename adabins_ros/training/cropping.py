@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cutting colour and depth out of a frame at the network's size, the focal length along."""
+"""Cutting colour and depth out of a frame at the network's size."""
 
 from __future__ import annotations
 
