@@ -136,7 +136,7 @@ class RunCheckpoints(Callback):
         """Note where and when the run starts, if it has not made its last step already."""
         self._step = trainer.global_step
         self._started = monotonic()
-        # The rates of the first step follow it already.
+        # The first step's rates follow it.
         self.time_share = self._agree(trainer)[1]
         stopped_early = any(
             stopping.stopped_epoch for stopping in trainer.early_stopping_callbacks
@@ -179,7 +179,7 @@ class RunCheckpoints(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint holds."""
-        return {'seconds': self._seconds}
+        return {'seconds': self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take what a checkpoint holds."""
@@ -189,13 +189,14 @@ class RunCheckpoints(Callback):
         return self.config.max_steps is not None and step >= self.config.max_steps
 
     @property
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
+        """How long the run has trained, with all its continuations, s."""
         return self._seconds_before + monotonic() - self._started
 
     def _agree(self, trainer: pl.Trainer) -> tuple[bool, float]:
         """Tell whether any process was interrupted, and the time's share on the slowest clock."""
         minutes = self.config.max_minutes
-        share = 0.0 if minutes is None else self._seconds / (60 * minutes)
+        share = 0.0 if minutes is None else self.seconds / (60 * minutes)
         if trainer.world_size == 1:
             return self.interrupt.requested, share
         wishes = torch.tensor(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, TYPE_CHECKING
 
 from adabins_ros.command_line import run_command, SETTING
+from adabins_ros.extras import require
 import typer
 
 if TYPE_CHECKING:
@@ -45,7 +46,11 @@ def train(
         Path | None, typer.Option(help='Settings, a YAML file as config/training.yaml.')
     ] = None,
     max_minutes: Annotated[
-        float | None, typer.Option(help='End after so long; the learning rates come down in time.')
+        float | None,
+        typer.Option(
+            help='End after so long, the learning rates coming down in time; what a run had '
+            'before --resume counts.'
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option('--resume', help='Go on with the run in the output folder.')
@@ -69,6 +74,8 @@ def train(
     The output folder gets best.safetensors for the node, last.ckpt to go on from, and what
     belongs to a result: settings, split, versions, metrics, TensorBoard. Ctrl-C saves.
     """
+    needed = ('torch', 'timm', 'safetensors', 'pytorch_lightning', 'torchmetrics', 'tensorboard')
+    require('train', *needed, what='adabins train')
     words = more or []
     overrides = [word for word in words if SETTING.match(word) and not Path(word).exists()]
     recordings = [*(bags or []), *(word for word in words if word not in overrides)]
@@ -108,9 +115,9 @@ def main(arguments: Sequence[str] | None = None, prog_name: str = 'training') ->
 
 def _show(output: Path, file: Path | None, overrides: Sequence[str]) -> None:
     from adabins_ros.training.config import load_config
+    from adabins_ros.training.data import check_usable
     from adabins_ros.training.dry_run import print_dry_run, save_pairs_picture
     from adabins_ros.training.runs import network_and_data
-    from adabins_ros.training.data import check_usable
 
     network, data = network_and_data(load_config(file, overrides))
     print_dry_run(data)
@@ -137,10 +144,15 @@ def _print_end(result: TrainingResult) -> None:
         typer.echo(f'Best weights, at step {result.metrics["step"]}, on what was held out:')
         typer.echo('  ' + '  '.join(f'{name} {value:.3f}' for name, value in errors.items()))
     if run.best.exists():
-        typer.echo(f'Weights for the node: {run.best}')
+        without_torch = f', and without torch {run.best_onnx}' if run.best_onnx.exists() else ''
+        typer.echo(f'Weights for the node: {run.best}{without_torch}')
     if result.ending != 'finished':
-        longer = ' --max-minutes MORE' if result.ending == 'out of time' else ''
-        typer.echo(f'To go on: adabins train --resume --output {run.path}{longer}')
+        again = f'To go on: adabins train --resume --output {run.path}'
+        if result.ending == 'out of time':
+            again += (
+                f' --max-minutes TOTAL (it has had {result.minutes:.1f}; TOTAL counts them too)'
+            )
+        typer.echo(again)
 
 
 def _from_anywhere(path: str) -> str:

@@ -10,15 +10,8 @@ from typing import Any, Literal
 from adabins_ros import settings
 from adabins_ros.datasets.config import Section, SourceConfig
 from adabins_ros.model.config import BinStrategy
-from adabins_ros.settings import ConfigError
 from pydantic import Field
 import yaml
-
-__all__ = [
-    'AugmentationConfig', 'ConfigError', 'DataConfig', 'load_config', 'LossConfig',
-    'NetworkConfig', 'OptimiserConfig', 'save_config', 'setting', 'setting_names',
-    'TrainerConfig', 'TrainingConfig',
-]
 
 
 class NetworkConfig(Section):

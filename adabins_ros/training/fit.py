@@ -71,6 +71,8 @@ class TrainingResult:
         'finished', 'interrupted' or 'out of time'; the latter two can go on.
     metrics : dict
         What the best weights reached.
+    minutes : float
+        That it has had, with all its continuations; 0 if it had finished before.
 
     """
 
@@ -78,6 +80,7 @@ class TrainingResult:
     steps: int
     ending: str
     metrics: dict[str, Any]
+    minutes: float = 0.0
 
 
 def begin_run(path: Path, config: TrainingConfig, split: Any) -> RunDirectory:
@@ -160,7 +163,8 @@ def fit(
             raise RecordingError(str(error).rpartition(_IN_TRACE)[2].strip()) from None
         if checkpoints.out_of_time:
             ending = 'out of time'
-    return TrainingResult(run, trainer.global_step, ending, run.best_metrics())
+    steps, metrics = trainer.global_step, run.best_metrics()
+    return TrainingResult(run, steps, ending, metrics, checkpoints.seconds / 60)
 
 
 def _trainer(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.model import AdaBins
+from adabins_ros.model import AdaBins, load_model
 from adabins_ros.training.config import load_config, setting, TrainingConfig
 from adabins_ros.training.data import build_data, check_usable, print_data, TrainingData
 from adabins_ros.training.fit import (
@@ -113,9 +113,33 @@ def _fit(
     result = fit(run, config, network, data, _source(config), [UnusableFrames(data)])
     if is_first_process():
         write_json(run.ending_file, {'ending': result.ending, 'steps': result.steps})
-        for line in note_unusable(data, run):
+        for line in [*note_unusable(data, run), *write_best_onnx(run)]:
             typer.echo(line)
     return result
+
+
+def write_best_onnx(run: RunDirectory) -> list[str]:
+    """
+    Write the best weights for machines without torch, unless that has been done.
+
+    Returns
+    -------
+    list of str
+        Why that was not possible, for people; the run has its result all the same.
+
+    """
+    if run.best_onnx.exists() or not run.best.exists():
+        return []
+    from adabins_ros.inference.engines.onnx_file import write_onnx
+
+    try:
+        write_onnx(load_model(run.best), run.best_onnx)
+    except Exception as error:
+        # Hours of training must not end in a traceback of the exporter.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        again = f'adabins export --model {run.best} --output {run.best_onnx}'
+        return [f"{run.best_onnx} can't be written: {reason}. To try again: {again}"]
+    return []
 
 
 def _source(config: TrainingConfig) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import csv
 import json
 from pathlib import Path
@@ -10,13 +11,11 @@ import re
 import signal
 from typing import Any
 
-from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, save_checkpoint
+from adabins_ros.model import load_model
 from adabins_ros.training import runs
 from adabins_ros.training.ablation import STRATEGIES
 from adabins_ros.training.command import main
 from adabins_ros.training.run_directory import RunDirectory
-import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -34,23 +33,12 @@ SETTINGS = [
 
 
 @pytest.fixture(scope='module')
-def given(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def given(
+    walls: Callable[..., Path], tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
     """Return the words for a folder of 10 frames and a tiny network."""
-    folder = tmp_path_factory.mktemp('given')
-    for name in ('rgb', 'depth'):
-        (folder / 'frames' / name).mkdir(parents=True)
-    camera = {'fx': 80.0, 'fy': 80.0, 'cx': 47.5, 'cy': 31.5, 'width': 96, 'height': 64}
-    (folder / 'frames' / 'camera.json').write_text(json.dumps(camera))
-    for i in range(10):
-        depth = np.linspace(1000, 4000 - 100 * i, 64 * 96).reshape(64, 96).astype(np.uint16)
-        grey = (depth / 16).astype(np.uint8)
-        cv2.imwrite(str(folder / 'frames' / 'rgb' / f'{i:03d}.png'), np.dstack([grey] * 3))
-        cv2.imwrite(str(folder / 'frames' / 'depth' / f'{i:03d}.png'), depth)
-    text = (Path(__file__).parent / 'tiny_network.json').read_text()
-    torch.manual_seed(0)
-    save_checkpoint(AdaBins(AdaBinsConfig.model_validate_json(text)), folder / 'tiny.safetensors')
-    frames = f'data.folders=["{folder / "frames"}"]'
-    return ['--model', str(folder / 'tiny.safetensors'), frames, *SETTINGS]
+    frames = walls(tmp_path_factory.mktemp('given') / 'frames', 10)
+    return ['--model', str(tiny_model), f'data.folders=["{frames}"]', *SETTINGS]
 
 
 def epochs(run: Path) -> list[dict[str, Any]]:

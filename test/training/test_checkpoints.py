@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A checkpoint is there whole or as it was before, whatever ends the process."""
 
+from collections.abc import Callable
 import os
 from pathlib import Path
 import resource
 import signal
-import subprocess
-import sys
 
 from adabins_ros.training.checkpoints import (
     InterruptRequest,
@@ -26,17 +25,17 @@ class Killer:
         raise AssertionError
 
 
+def save_and_be_killed(path: Path) -> None:
+    content = {'much': torch.zeros(1_000_000), 'step': 2, 'end': Killer()}
+    WholeFileCheckpointIO().save_checkpoint(content, path)
+
+
 def test_a_kill_while_saving_leaves_the_checkpoint_before_it(
-    tmp_path: Path, repository: Path
+    apart: Callable[..., Callable[[], int]], tmp_path: Path
 ) -> None:
     path = tmp_path / 'last.ckpt'
     WholeFileCheckpointIO().save_checkpoint({'step': 1}, path)
-    killed = subprocess.run(
-        [sys.executable, __file__, str(path)],
-        env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1'},
-        timeout=120,
-    )
-    assert killed.returncode == -signal.SIGKILL
+    assert apart(save_and_be_killed, path)() == -signal.SIGKILL
     assert torch.load(path, weights_only=True) == {'step': 1}
     assert len(list(tmp_path.iterdir())) == 2
     RunCheckpoints(path, TrainerConfig(), InterruptRequest())
@@ -76,8 +75,3 @@ def test_the_second_ctrl_c_ends_the_program(capfd: pytest.CaptureFixture[str]) -
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == before
-
-
-if __name__ == '__main__':
-    content = {'much': torch.zeros(1_000_000), 'step': 2, 'end': Killer()}
-    WholeFileCheckpointIO().save_checkpoint(content, sys.argv[1])

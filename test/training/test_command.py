@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib.util import find_spec
 import json
 from pathlib import Path
+import re
+import subprocess
+import sys
+from typing import Any
 
 from adabins_ros import DepthPredictor
 from adabins_ros.bags import pack_folder
-from adabins_ros.model import AdaBins, AdaBinsConfig, save_checkpoint
 from adabins_ros.training.command import main
-import cv2
 import numpy as np
 import pytest
-import torch
 
 SETTINGS = [
     'data.batch_size=2',
@@ -26,37 +29,18 @@ CPU = ['trainer.accelerator=cpu']
 
 
 @pytest.fixture(scope='module')
-def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bag(walls: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a recording of walls that come nearer."""
     folder = tmp_path_factory.mktemp('walls')
-    for name in ('rgb', 'depth'):
-        (folder / name).mkdir()
-    camera = {'fx': 80.0, 'fy': 80.0, 'cx': 47.5, 'cy': 31.5, 'width': 96, 'height': 64}
-    (folder / 'camera.json').write_text(json.dumps(camera))
-    for i in range(12):
-        depth = np.linspace(1000, 3000 - 100 * i, 64 * 96).reshape(64, 96).astype(np.uint16)
-        grey = (depth / 16).astype(np.uint8)
-        cv2.imwrite(str(folder / 'rgb' / f'{i:03d}.png'), np.dstack([grey] * 3))
-        cv2.imwrite(str(folder / 'depth' / f'{i:03d}.png'), depth)
-    path = folder / 'walls.mcap'
-    pack_folder(folder, path)
-    return path
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    text = (Path(__file__).parent / 'tiny_network.json').read_text()
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp('model') / 'tiny.safetensors'
-    save_checkpoint(AdaBins(AdaBinsConfig.model_validate_json(text)), path)
-    return path
+    pack_folder(walls(folder / 'frames'), folder / 'walls.mcap')
+    return folder / 'walls.mcap'
 
 
 def test_a_recording_becomes_a_file_that_predicts(
-    bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bag: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / 'run'
-    words = ['--bags', str(bag), '--model', str(model), '--output', str(output), *SETTINGS]
+    words = ['--bags', str(bag), '--model', str(tiny_model), '--output', str(output), *SETTINGS]
     assert main(['--dry-run', *words]) == 0
     assert (tmp_path / 'run_pairs.png').is_file()
     assert not output.exists()
@@ -67,7 +51,11 @@ def test_a_recording_becomes_a_file_that_predicts(
     assert 'abs_rel' in said
     predictor = DepthPredictor.from_pretrained(str(output / 'best.safetensors'), device='cpu')
     assert predictor.is_trained
-    assert predictor.predict(np.zeros((64, 96, 3), np.uint8)).depth.shape == (64, 96)
+    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    depth = predictor.predict(picture).depth
+    assert depth.shape == (64, 96)
+    without_torch = DepthPredictor.from_pretrained(str(output / 'best.onnx'), device='cpu')
+    np.testing.assert_allclose(without_torch.predict(picture).depth, depth, atol=1e-3)
     assert json.loads((output / 'split.json').read_text())
 
     before = {path: path.read_bytes() for path in output.iterdir() if path.is_file()}
@@ -82,7 +70,7 @@ def test_a_recording_becomes_a_file_that_predicts(
 
 
 def test_a_run_tells_what_it_trains_on_and_what_was_unusable(
-    bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bag: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = bytearray(bag.read_bytes())
     picture = data.index(b'\x89PNG', len(data) // 4)
@@ -91,7 +79,7 @@ def test_a_run_tells_what_it_trains_on_and_what_was_unusable(
     broken = tmp_path / 'broken.mcap'
     broken.write_bytes(data[: len(data) * 3 // 4])
     output = tmp_path / 'run'
-    words = ['--bags', str(broken), '--model', str(model), '--output', str(output), *SETTINGS]
+    words = ['--bags', str(broken), '--model', str(tiny_model), '--output', str(output), *SETTINGS]
     assert main(words) == 1
     assert '--salvage' in capsys.readouterr().err
     assert main([*words, '--salvage']) == 0
@@ -103,6 +91,57 @@ def test_a_run_tells_what_it_trains_on_and_what_was_unusable(
     noted = (output / 'unusable.txt').read_text()
     assert noted.startswith('broken@')
     assert len(noted.splitlines()) == 1
+
+
+def test_out_of_time_a_run_says_what_goes_on_and_a_failed_export_why(
+    bag: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError('no operator for this\nand a long trace')
+
+    output = tmp_path / 'run'
+    words = ['--bags', str(bag), '--model', str(tiny_model), '--output', str(output), *SETTINGS]
+    with monkeypatch.context() as patch:
+        patch.setattr('adabins_ros.inference.engines.onnx_file.write_onnx', broken)
+        assert main([*words, '--max-minutes', '0.0001']) == 0
+    said = capsys.readouterr().out
+    assert "best.onnx can't be written: no operator for this. To try again: adabins export" in said
+    assert not (output / 'best.onnx').exists()
+    (had,) = re.findall(r'--resume .* --max-minutes TOTAL \(it has had (.*); TOTAL counts', said)
+    # So many minutes more than it has had, in all: it goes on, to its end.
+    total = str(float(had) + 5)
+    assert main(['--resume', '--output', str(output), '--max-minutes', total]) == 0
+    assert 'Finished after' in capsys.readouterr().out
+    assert (output / 'best.onnx').is_file()
+
+
+def test_without_torch_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without_torch(name: str) -> Any:
+        return None if name == 'torch' else find_spec(name)
+
+    monkeypatch.setattr('adabins_ros.extras.find_spec', without_torch)
+    assert main(['--bags', 'run.bag']) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"adabins train needs the extra \[train\]: pip install '.*\[train\]'", line)
+
+
+def test_its_help_needs_no_torch(repository: Path) -> None:
+    heavy = ['torch', 'pytorch_lightning', 'timm', 'rclpy', 'cv2']
+    program = (
+        f'import sys; sys.modules.update(dict.fromkeys({heavy}))\n'
+        'from adabins_ros.training.command import main; sys.exit(main(["--help"]))'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program], cwd=repository, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert '--max-minutes' in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,8 @@
 
 from pathlib import Path
 
-from adabins_ros.training.config import (
-    ConfigError,
-    load_config,
-    save_config,
-    setting_names,
-    TrainingConfig,
-)
+from adabins_ros.settings import ConfigError
+from adabins_ros.training.config import load_config, save_config, setting_names, TrainingConfig
 import pytest
 import yaml
 

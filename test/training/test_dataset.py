@@ -13,8 +13,8 @@ from adabins_ros.datasets.frame_cache import CachedSource
 from adabins_ros.messages import image_fields
 from adabins_ros.training.augmentation import Augmentation
 from adabins_ros.training.config import AugmentationConfig
-from adabins_ros.training.dataset import RgbdDataset
 from adabins_ros.training.cropping import cut_out, largest_box
+from adabins_ros.training.dataset import RgbdDataset
 from adabins_ros.training.loaders import EpochDataset
 import numpy as np
 import pytest

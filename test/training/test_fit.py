@@ -1,24 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-Whole runs on a tiny network: they learn, stop, go on and leave files that the node loads.
-
-As a script it is one run on synthetic frames: FOLDER MODEL KILL [KEY=VALUE ...]. KILL is
-the frame at whose reading the process gets a signal, as in 'SIGKILL:37', or '-'.
-"""
+"""Whole runs on a tiny network: they learn, stop, go on and leave files that the node loads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 import json
 import os
 from pathlib import Path
 import signal
-import subprocess
-import sys
 from typing import Any
 
-from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, save_checkpoint
+from adabins_ros.model import load_model
 from adabins_ros.training.checkpoints import WholeFileCheckpointIO
 from adabins_ros.training.config import load_config
 from adabins_ros.training.fit import begin_run, fit, is_first_process, TrainingResult
@@ -26,10 +20,11 @@ from adabins_ros.training.run_directory import RunDirectory, RunError
 from adabins_ros.training.starting_network import starting_network
 import numpy as np
 import pytest
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
 from safetensors.torch import load_file
 import torch
 
-FOLDER = Path(__file__).resolve().parent
 HEIGHT, WIDTH = 64, 96
 TINY = [
     'data.batch_size=2',
@@ -44,7 +39,7 @@ TINY = [
     'optimiser.learning_rate=3e-3',
 ]
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., int]
 
 
 @dataclass
@@ -96,16 +91,13 @@ def rooms(**options: Any) -> Rooms:
     return Rooms(Frames(13, **options), Frames(3, first=100))
 
 
-@pytest.fixture(scope='session')
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = AdaBinsConfig.model_validate_json((FOLDER / 'tiny_network.json').read_text())
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp('model') / 'tiny.safetensors'
-    save_checkpoint(AdaBins(config), path)
-    return path
-
-
-def train(folder: Path, model: Path, *overrides: str, data: Rooms | None = None) -> TrainingResult:
+def train(
+    folder: Path,
+    model: Path,
+    *overrides: str,
+    data: Rooms | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> TrainingResult:
     """Begin a run in the folder, or go on with the one that is there."""
     data = data or rooms()
     if folder.exists() and is_first_process():
@@ -116,21 +108,26 @@ def train(folder: Path, model: Path, *overrides: str, data: Rooms | None = None)
         config = load_config(None, [*TINY, f'network.model={model}', *overrides])
         run = begin_run(folder, config, data.split)
     network = starting_network(config.network, config.data.size)
-    return fit(run, config, network, data, 'synthetic rooms')
+    return fit(run, config, network, data, 'synthetic rooms', callbacks)
+
+
+def one_run(folder: Path, model: Path, stop: str, *overrides: str) -> None:
+    """Do a run; `stop` is the frame at whose reading a signal comes, 'SIGKILL:37', or '-'."""
+    data = rooms()
+    if stop != '-':
+        number, _, frame = stop.partition(':')
+        data.train.number, data.train.stop_at = signal.Signals[number], int(frame)
+    result = train(folder, model, *overrides, data=data)
+    print(result.ending, result.steps)
 
 
 @pytest.fixture(scope='session')
-def start(repository: Path, tiny_model: Path) -> Run:
-    """Return a function that does a run in a process of its own."""
+def start(apart: Callable[..., Callable[[], int]], tiny_model: Path) -> Run:
+    """Return a function that does a run in a process of its own and gives its exit status."""
 
-    def run(folder: Path, stop: str = '-', *overrides: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, __file__, str(folder), str(tiny_model), stop, *overrides],
-            env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1'},
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
+    def run(folder: Path, stop: str = '-', *overrides: str) -> int:
+        said = folder.parent / 'said.txt'
+        return apart(one_run, folder, tiny_model, stop, *overrides, said=said)()
 
     return run
 
@@ -270,6 +267,55 @@ def test_out_of_time_a_run_stops_and_goes_on(tmp_path: Path, tiny_model: Path) -
     assert train(tmp_path / 'run', tiny_model).steps == 2
 
 
+class Rates(Callback):
+    """Note the highest rate of each step, and the weights after it."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.weights: list[torch.Tensor] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.rates.append(max(group['lr'] for group in trainer.optimizers[0].param_groups))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        self.weights.append(next(module.network.decoder.parameters()).detach().clone())
+
+
+def test_a_resumed_run_keeps_to_the_rates_of_its_time(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run has half of the time: past the warm-up, so the second only comes down."""
+    clock = count(0, 5)
+    monkeypatch.setattr('adabins_ros.training.checkpoints.monotonic', lambda: next(clock))
+    words = ['trainer.max_epochs=100', 'trainer.ema_decay=0', 'trainer.checkpoint_every=100']
+    train(tmp_path / 'run', tiny_model, *words, 'trainer.max_minutes=1')
+    config = (tmp_path / 'run' / 'config.yaml').read_text()
+    longer = config.replace('max_minutes: 1.0', 'max_minutes: 2')
+    (tmp_path / 'run' / 'config.yaml').write_text(longer)
+    second = Rates()
+    assert train(tmp_path / 'run', tiny_model, callbacks=[second]).ending == 'out of time'
+    assert len(second.rates) > 5
+    # The first step has the rate that the first run ended with.
+    rates = second.rates[1:]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > 0.5 * 3e-3
+
+
+def test_the_average_follows_the_weights_and_forgets_the_start(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    seen = Rates()
+    words = ['trainer.max_steps=3', 'trainer.ema_decay=0.2']
+    train(tmp_path / 'run', tiny_model, *words, callbacks=[seen])
+    one, two, three = seen.weights
+    # After step n the average keeps n / (n + 9) of itself, and ema_decay at most.
+    expected = one.lerp(two, 9 / 11).lerp(three, 0.8)
+    content = checkpoint(tmp_path / 'run')
+    name = next(name for name in content['state_dict'] if name.startswith('network.decoder.'))
+    torch.testing.assert_close(content['state_dict'][name], expected)
+    torch.testing.assert_close(content['current_model_state'][name], three)
+
+
 def test_worker_processes_change_nothing(tmp_path: Path, tiny_model: Path) -> None:
     for workers in (0, 2):
         train(tmp_path / f'{workers}', tiny_model, f'data.workers={workers}')
@@ -295,8 +341,7 @@ def test_steps_of_accumulated_batches_are_saved_whole(tmp_path: Path, tiny_model
 def whole(start: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a run that nothing interrupts."""
     folder = tmp_path_factory.mktemp('runs') / 'whole'
-    done = start(folder)
-    assert done.returncode == 0, done.stderr
+    assert start(folder) == 0, (folder.parent / 'said.txt').read_text()
     return folder
 
 
@@ -306,37 +351,20 @@ def whole(start: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_and_resumed_a_run_ends_as_if_nothing_had_happened(
     frame: int, saved: int, tmp_path: Path, start: Run, whole: Path
 ) -> None:
-    killed = start(tmp_path / 'run', f'SIGKILL:{frame}')
-    assert killed.returncode == -signal.SIGKILL
+    assert start(tmp_path / 'run', f'SIGKILL:{frame}') == -signal.SIGKILL
     assert checkpoint(tmp_path / 'run')['global_step'] == saved
-    resumed = start(tmp_path / 'run')
-    assert resumed.returncode == 0, resumed.stderr
+    assert start(tmp_path / 'run') == 0, (tmp_path / 'said.txt').read_text()
     check_same_end(whole, tmp_path / 'run')
     assert validations(tmp_path / 'run') == validations(whole)
 
 
 @pytest.mark.slow
 def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path, start: Run, whole: Path) -> None:
-    interrupted = start(tmp_path / 'run', 'SIGINT:17')
-    assert interrupted.returncode == 0, interrupted.stderr
-    assert 'interrupted 9' in interrupted.stdout
-    assert 'Stopping' in interrupted.stderr
+    assert start(tmp_path / 'run', 'SIGINT:17') == 0, (tmp_path / 'said.txt').read_text()
+    said = (tmp_path / 'said.txt').read_text()
+    assert 'interrupted 9' in said
+    assert 'Stopping' in said
     assert checkpoint(tmp_path / 'run')['global_step'] == 9
     assert load_model(tmp_path / 'run' / 'best.safetensors').config.trained
-    assert start(tmp_path / 'run').returncode == 0
+    assert start(tmp_path / 'run') == 0
     check_same_end(whole, tmp_path / 'run')
-
-
-def main() -> None:
-    """Do one run."""
-    folder, model, stop, *overrides = sys.argv[1:]
-    data = rooms()
-    if stop != '-':
-        number, _, frame = stop.partition(':')
-        data.train.number, data.train.stop_at = signal.Signals[number], int(frame)
-    result = train(Path(folder), Path(model), *overrides, data=data)
-    print(result.ending, result.steps, flush=True)
-
-
-if __name__ == '__main__':
-    main()

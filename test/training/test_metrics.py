@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The metric against the float64 numpy errors, in one process and in two."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
-import subprocess
-import sys
 
 from adabins_ros.evaluation.errors import average, depth_errors
 from adabins_ros.training.metrics import DepthErrorMetric, NAMES
@@ -65,15 +63,11 @@ def test_shapes_that_differ_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_say_what_one_says(repository: Path, tmp_path: Path) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(tmp_path)],
-            env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1'},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+def test_two_processes_say_what_one_says(
+    apart: Callable[..., Callable[[], int]], tmp_path: Path
+) -> None:
+    waits = [apart(half_of_the_images, rank, tmp_path) for rank in range(2)]
+    assert [wait() for wait in waits] == [0, 0]
     for rank in range(2):
         check(torch.load(tmp_path / f'{rank}.pt'), expected(*pictures()))
 
@@ -88,7 +82,3 @@ def half_of_the_images(rank: int, folder: Path) -> None:
     metric.update(prediction[rank::2], truth[rank::2])
     torch.save(metric.compute(), folder / f'{rank}.pt')
     distributed.destroy_process_group()
-
-
-if __name__ == '__main__':
-    half_of_the_images(int(sys.argv[1]), Path(sys.argv[2]))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import json
 import os
 from pathlib import Path
@@ -64,25 +65,21 @@ def tiny_config() -> AdaBinsConfig:
 
 
 @pytest.fixture(scope='module')
-def given(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def given(rgbd_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Return the words for a folder of 14 frames and a tiny network without dropout."""
     folder = tmp_path_factory.mktemp('given')
-    for name in ('rgb', 'depth'):
-        (folder / 'frames' / name).mkdir(parents=True)
-    camera = {'fx': 80.0, 'fy': 80.0, 'cx': 47.5, 'cy': 31.5, 'width': 96, 'height': 64}
-    (folder / 'frames' / 'camera.json').write_text(json.dumps(camera))
     generator = np.random.default_rng(3)
-    for i in range(14):
+    frames = []
+    for _ in range(14):
         corners = generator.uniform(500, 5000, (2, 2)).astype(np.float32)
         depth = cv2.resize(corners, (96, 64)).astype(np.uint16)
         noise = generator.normal(0, 5, (64, 96, 3))
-        colour = np.clip(depth[..., None] / 20 + noise, 0, 255).astype(np.uint8)
-        cv2.imwrite(str(folder / 'frames' / 'rgb' / f'{i:03d}.png'), colour)
-        cv2.imwrite(str(folder / 'frames' / 'depth' / f'{i:03d}.png'), depth)
+        frames.append((np.clip(depth[..., None] / 20 + noise, 0, 255).astype(np.uint8), depth))
+    rgbd_folder(folder / 'frames', frames)
     torch.manual_seed(0)
     save_checkpoint(AdaBins(tiny_config()), folder / 'tiny.safetensors')
-    frames = f'data.folders=["{folder / "frames"}"]'
-    return ['--model', str(folder / 'tiny.safetensors'), frames, *SETTINGS]
+    given = f'data.folders=["{folder / "frames"}"]'
+    return ['--model', str(folder / 'tiny.safetensors'), given, *SETTINGS]
 
 
 def metrics(run: Path) -> list[dict[str, float]]:

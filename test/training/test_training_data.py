@@ -15,8 +15,8 @@ from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages import camera_info_fields, cloud_fields, image_fields
 from adabins_ros.model import AdaBinsConfig
 from adabins_ros.training.config import DataConfig, TrainingConfig
-from adabins_ros.training.dry_run import print_dry_run, save_pairs_picture
 from adabins_ros.training.data import build_data, TrainingData
+from adabins_ros.training.dry_run import print_dry_run, save_pairs_picture
 import cv2
 import numpy as np
 import pytest
