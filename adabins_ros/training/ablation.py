@@ -15,7 +15,13 @@ from adabins_ros.model import load_model
 from adabins_ros.model.config import BinStrategy
 from adabins_ros.training.config import TrainingConfig
 from adabins_ros.training.fit import is_first_process
-from adabins_ros.training.run_directory import RunDirectory, RunError, write_json, write_whole
+from adabins_ros.training.run_directory import (
+    FRAMES,
+    RunDirectory,
+    RunError,
+    write_json,
+    write_whole,
+)
 from adabins_ros.training.runs import begin, continued_config, go_on
 from rich import box
 from rich.console import Console
@@ -84,7 +90,9 @@ def begin_ablation(output: Path, config: TrainingConfig) -> None:
         )
     if is_first_process():
         RunDirectory.check_new(output)
-    _train_all(output, config, ())
+    frames = config.data.frames or output.absolute() / FRAMES
+    data = config.data.model_copy(update={'frames': frames})
+    _train_all(output, config.model_copy(update={'data': data}), ())
 
 
 def go_on_with_ablation(output: Path, overrides: Sequence[str] = ()) -> None:

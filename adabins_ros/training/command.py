@@ -36,6 +36,13 @@ def train(
         bool,
         typer.Option('--salvage', help='Use what can still be read of damaged recordings.'),
     ] = False,
+    frames: Annotated[
+        Path | None,
+        typer.Option(
+            help='Folder for the frames that recordings become, once; what is there is used '
+            'again. By default frames/ in the output folder.'
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option(help='New folder for best.safetensors and all else of the run.')
     ] = Path('training_run'),
@@ -83,6 +90,8 @@ def train(
         overrides.append(f'data.bags={json.dumps([_from_anywhere(bag) for bag in recordings])}')
     if model is not None:
         overrides.append(f'network.model={json.dumps(_from_anywhere(model))}')
+    if frames is not None:
+        overrides.append(f'data.frames={json.dumps(str(frames.absolute()))}')
     if salvage:
         overrides.append('data.salvage=true')
     if max_minutes is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adabins_ros import settings
-from adabins_ros.datasets.config import Section, SourceConfig
+from adabins_ros.frames.config import Section, SourceConfig
 from adabins_ros.model.config import BinStrategy
 from pydantic import Field
 import yaml
@@ -41,6 +41,9 @@ class NetworkConfig(Section):
 class DataConfig(SourceConfig):
     """Where the frames come from and how they are cut and batched."""
 
+    frames: Path | None = Field(
+        None, description='folder for the frames of recordings; none: frames/ in that of the run'
+    )
     split: Literal['time', 'bag'] = Field(
         'time', description='hold out the ends of time blocks, or whole recordings'
     )

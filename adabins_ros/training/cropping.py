@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from adabins_ros.datasets.lidar import nearest_depth
+from adabins_ros.geometry.occlusion import nearest_depth
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -126,4 +126,4 @@ def _scattered(depth: Depth, matrix: NDArray[np.float64], size: tuple[int, int])
     rows, columns = np.nonzero(depth)
     inverse = np.linalg.inv(matrix[:, :2])
     places = inverse @ (np.stack([columns, rows]) - matrix[:, 2:])
-    return nearest_depth(places[1], places[0], depth[rows, columns], size)
+    return nearest_depth(places.T, depth[rows, columns], size)

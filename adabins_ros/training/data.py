@@ -4,25 +4,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from adabins_ros.bags import RecordingError
-from adabins_ros.datasets.opening import open_sources
-from adabins_ros.datasets.samples import FrameSource, SourceReport
+from adabins_ros.frames import (
+    FolderSource,
+    FrameSource,
+    open_sources,
+    RecordingError,
+    SourceReport,
+)
 from adabins_ros.model import AdaBinsConfig, load_model
+from adabins_ros.recordings import extract_frames, survey
 from adabins_ros.training.augmentation import Augmentation
-from adabins_ros.training.config import TrainingConfig
+from adabins_ros.training.config import DataConfig, TrainingConfig
 from adabins_ros.training.dataset import RgbdDataset, UNUSABLE
 from adabins_ros.training.splits import Split, split_frames
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 # Frames of each input that are looked at before a run.
 _LOOKED_AT = 5
-# What else the configuration names, when only the recordings to hold out are opened.
-_NOTHING_ELSE: dict[str, Any] = {'folders': (), 'kitti': None, 'nyu': None}
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class TrainingData:
         What was found, by source.
     split : dict
         What belongs to which, as JSON can hold it.
+    folders : sequence of Path
+        What recordings have become.
 
     """
 
@@ -45,9 +53,48 @@ class TrainingData:
     validation: RgbdDataset
     report: list[SourceReport]
     split: dict[str, Any]
+    folders: Sequence[Path] = ()
 
 
-def build_data(config: TrainingConfig, network: AdaBinsConfig | None = None) -> TrainingData:
+def make_frames(data: DataConfig, folder: Path, *, quiet: bool = False) -> list[Path]:
+    """
+    Write the frames of the recordings as folders below `folder`, with a progress bar.
+
+    What is there already, from the same files with the same settings, is used again.
+
+    Returns
+    -------
+    list of Path
+        One for each of `data.bags`, then for each of `data.validation_bags`.
+
+    Raises
+    ------
+    RecordingError
+        A recording is unusable, or the disk is full.
+
+    """
+    columns = (
+        TextColumn('Frames of {task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, disable=quiet) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)
+
+        return extract_frames([*data.bags, *data.validation_bags], folder, data, progress=show)
+
+
+def build_data(
+    config: TrainingConfig,
+    network: AdaBinsConfig | None = None,
+    folders: Sequence[Path] | None = None,
+) -> TrainingData:
     """
     Open everything that the configuration names, and divide it.
 
@@ -57,6 +104,9 @@ def build_data(config: TrainingConfig, network: AdaBinsConfig | None = None) -> 
         The sections data, augmentation and network are looked at.
     network : AdaBinsConfig, optional
         What is trained; by default the model that `config.network` names.
+    folders : sequence of Path, optional
+        What `make_frames` gave; by default frames are read out of the recordings: slow, but
+        nothing is written.
 
     Raises
     ------
@@ -68,13 +118,9 @@ def build_data(config: TrainingConfig, network: AdaBinsConfig | None = None) -> 
     """
     network = network or load_model(config.network.model).config
     data = config.data
-    sources = open_sources(data)
-    held_out = range(0)
-    if data.validation_bags:
-        changes = {**_NOTHING_ELSE, 'bags': data.validation_bags}
-        first = len(sources)
-        sources += open_sources(data.model_copy(update=changes))
-        held_out = range(first, len(sources))
+    sources, held_out_sources = _sources(data, folders)
+    held_out = range(len(sources), len(sources) + len(held_out_sources))
+    sources += held_out_sources
     split: Split = split_frames(
         sources,
         data.validation_share,
@@ -98,7 +144,27 @@ def build_data(config: TrainingConfig, network: AdaBinsConfig | None = None) -> 
         )
         for frames, changes in ((split.training, augmentation), (split.validation, None))
     )
-    return TrainingData(train, validation, [x.report for x in sources], split.description)
+    report = [source.report for source in sources]
+    return TrainingData(train, validation, report, split.description, folders or ())
+
+
+def _sources(
+    data: DataConfig, folders: Sequence[Path] | None
+) -> tuple[list[FrameSource], list[FrameSource]]:
+    """Return the sources to divide, and those to hold out as a whole."""
+    bags = [*data.bags, *data.validation_bags]
+    of_bags: list[FrameSource]
+    if folders is None:
+        surveyed = {bag: survey(bag, data) for bag in dict.fromkeys(bags)}
+        of_bags = [surveyed[bag] for bag in bags]
+    else:
+        of_bags = [FolderSource(folder, data.every, recording=True) for folder in folders]
+    count = len(data.bags)
+    sources, held_out = of_bags[:count], of_bags[count:]
+    rest = data.model_copy(update={'bags': ()})
+    if not sources or rest.folders or rest.kitti or rest.nyu:
+        sources += open_sources(rest)
+    return sources, held_out
 
 
 def check_usable(data: TrainingData, network: AdaBinsConfig) -> None:

@@ -8,8 +8,7 @@ import math
 import os
 from typing import Any
 
-from adabins_ros.bags import RecordingError
-from adabins_ros.datasets.samples import FrameSource, RgbdSample
+from adabins_ros.frames import FrameSource, RecordingError, RgbdSample
 from adabins_ros.model.config import IMAGENET_MEAN, IMAGENET_STD
 from adabins_ros.training.augmentation import Augmentation
 from adabins_ros.training.cropping import cut_out, Depth, Image, largest_box

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from adabins_ros.bags import RecordingError
-from adabins_ros.datasets.samples import FrameSource, RgbdSample, SourceReport
+from adabins_ros.frames import FrameSource, RecordingError, RgbdSample, SourceReport
 from adabins_ros.geometry.colors import depth_colors
-from adabins_ros.messages import MessageError
 from adabins_ros.messages.still_pictures import encode_picture
 from adabins_ros.training.data import describe_source, describe_split, TrainingData
-from adabins_ros.training.dataset import RgbdDataset
+from adabins_ros.training.dataset import RgbdDataset, UNUSABLE
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +70,7 @@ def look_at(source: FrameSource, frames: int = _LOOKED_AT) -> SourceStatistics:
     for index in _spread(len(source), frames):
         try:
             sample = source[index]
-        except (RecordingError, MessageError) as error:
+        except UNUSABLE as error:
             unusable.append(f'{source.frame_name(index)}: {error}')
             continue
         height, width = sample.depth.shape
@@ -177,7 +175,7 @@ def _samples(datasets: Sequence[RgbdDataset]) -> list[tuple[bool, RgbdSample]]:
         held, dataset, index = frames[number]
         try:
             found.append((bool(held), dataset.sample(index)))
-        except (RecordingError, MessageError):
+        except UNUSABLE:
             continue
     return found
 

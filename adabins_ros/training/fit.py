@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 import warnings
 
-from adabins_ros.bags import RecordingError
+from adabins_ros.frames import RecordingError
 from adabins_ros.model import AdaBins
 from adabins_ros.training.best_weights import BestWeights, LARGER_IS_BETTER
 from adabins_ros.training.checkpoints import (
@@ -83,10 +83,12 @@ class TrainingResult:
     minutes: float = 0.0
 
 
-def begin_run(path: Path, config: TrainingConfig, split: Any) -> RunDirectory:
+def begin_run(
+    path: Path, config: TrainingConfig, split: Any, folders: Sequence[Path] = ()
+) -> RunDirectory:
     """Make the folder of a run; the further processes of it find the folder made."""
     if is_first_process():
-        return RunDirectory.create(path, config, split)
+        return RunDirectory.create(path, config, split, folders)
     return RunDirectory(path)
 
 

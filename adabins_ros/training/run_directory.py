@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 from adabins_ros.provenance import environment
 from adabins_ros.training.config import load_config, save_config, TrainingConfig
+
+FRAMES = 'frames'
+"""Folder of the frames that recordings became, within that of the run unless told otherwise."""
 
 
 class RunError(ValueError):
@@ -26,6 +30,8 @@ class RunDirectory:
         The folder.
     config_file, split_file, environment_file : Path
         Resolved configuration; what is trained and validated on; versions and git revision.
+    frames_file : Path
+        The folders of frames of the recordings.
     metrics_file : Path
         One JSON object a line and validation.
     unusable_file : Path
@@ -43,6 +49,7 @@ class RunDirectory:
         self.config_file = path / 'config.yaml'
         self.split_file = path / 'split.json'
         self.environment_file = path / 'environment.json'
+        self.frames_file = path / 'frames.json'
         self.metrics_file = path / 'metrics.jsonl'
         self.unusable_file = path / 'unusable.txt'
         self.ending_file = path / 'ending.json'
@@ -52,7 +59,9 @@ class RunDirectory:
         self.best_metrics_file = path / 'best.json'
 
     @classmethod
-    def create(cls, path: Path, config: TrainingConfig, split: Any = None) -> RunDirectory:
+    def create(
+        cls, path: Path, config: TrainingConfig, split: Any = None, folders: Sequence[Path] = ()
+    ) -> RunDirectory:
         """
         Begin a run in a new or empty folder.
 
@@ -70,13 +79,19 @@ class RunDirectory:
         run = cls(path)
         write_json(run.split_file, split)
         write_json(run.environment_file, environment())
+        inside = path.resolve()
+        found = [folder.resolve() for folder in folders]
+        write_json(
+            run.frames_file,
+            [x.relative_to(inside) if x.is_relative_to(inside) else x for x in found],
+        )
         save_config(config, run.config_file)
         return run
 
     @staticmethod
     def check_new(path: Path) -> None:
-        """Raise RunError if there is something at the path already."""
-        if path.is_dir() and any(path.iterdir()):
+        """Raise RunError if there is something at the path already but frames."""
+        if path.is_dir() and any(one.name != FRAMES for one in path.iterdir()):
             raise RunError(
                 f'run folder {path} is not empty, and runs are never overwritten: choose another '
                 'output, or go on with --resume'
@@ -106,6 +121,15 @@ class RunDirectory:
     def config(self) -> TrainingConfig:
         """Read the configuration that the run began with."""
         return load_config(self.config_file)
+
+    def folders(self) -> list[Path]:
+        """Return the folders of frames of the recordings; empty unless all are there."""
+        try:
+            named = json.loads(self.frames_file.read_text(encoding='utf-8'))
+        except (OSError, json.JSONDecodeError):
+            return []
+        folders = [self.path / name for name in named]
+        return folders if all(folder.is_dir() for folder in folders) else []
 
     def check_split(self, split: Any) -> None:
         """Raise RunError if the data are not those that the run began with."""

@@ -10,7 +10,13 @@ from typing import Any
 
 from adabins_ros.model import AdaBins, load_model
 from adabins_ros.training.config import load_config, setting, TrainingConfig
-from adabins_ros.training.data import build_data, check_usable, print_data, TrainingData
+from adabins_ros.training.data import (
+    build_data,
+    check_usable,
+    make_frames,
+    print_data,
+    TrainingData,
+)
 from adabins_ros.training.fit import (
     begin_run,
     check_hardware,
@@ -18,14 +24,20 @@ from adabins_ros.training.fit import (
     is_first_process,
     TrainingResult,
 )
-from adabins_ros.training.run_directory import RunDirectory, RunError, write_json, write_whole
+from adabins_ros.training.run_directory import (
+    FRAMES,
+    RunDirectory,
+    RunError,
+    write_json,
+    write_whole,
+)
 from adabins_ros.training.starting_network import starting_network
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 import typer
 
 # What a run may be told anew when it goes on: nothing of this changes its weights.
-_FREE_TO_CHANGE = ('trainer.max_minutes', 'trainer.progress', 'data.workers')
+_FREE_TO_CHANGE = ('trainer.max_minutes', 'trainer.progress', 'data.workers', 'data.frames')
 _MOST_NAMED = 5
 
 
@@ -56,16 +68,19 @@ def begin(
     if is_first_process():
         RunDirectory.check_new(output)
     check_hardware(config.trainer)
-    network, data = network_and_data(config)
+    network, data = network_and_data(config, config.data.frames or output / FRAMES)
     check_usable(data, network.config)
     if same_data_as is not None:
         same_data_as.check_split(data.split)
-    return _fit(begin_run(output, config, data.split), config, network, data)
+    run = begin_run(output, config, data.split, data.folders)
+    return _fit(run, config, network, data)
 
 
 def go_on(output: Path, overrides: Sequence[str] = ()) -> TrainingResult:
     """
     Go on with the run in a folder; one that has finished stays as it is.
+
+    Its recordings are needed only if the frames that were made of them are gone.
 
     Raises
     ------
@@ -79,7 +94,8 @@ def go_on(output: Path, overrides: Sequence[str] = ()) -> TrainingResult:
     if ended.get('ending') == 'finished':
         return TrainingResult(run, ended['steps'], 'finished', run.best_metrics())
     check_hardware(config.trainer)
-    network, data = network_and_data(config)
+    extract_to = config.data.frames or run.path / FRAMES
+    network, data = network_and_data(config, extract_to, run.folders())
     run.check_split(data.split)
     return _fit(run, config, network, data)
 
@@ -98,10 +114,26 @@ def continued_config(run: RunDirectory, overrides: Sequence[str]) -> TrainingCon
     return config
 
 
-def network_and_data(config: TrainingConfig) -> tuple[AdaBins, TrainingData]:
-    """Make what a run starts from."""
+def network_and_data(
+    config: TrainingConfig, extract_to: Path | None = None, folders: Sequence[Path] = ()
+) -> tuple[AdaBins, TrainingData]:
+    """
+    Make what a run starts from.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        Of the run.
+    extract_to : Path, optional
+        Where recordings become folders; by default they are looked at as they are.
+    folders : sequence of Path
+        What they have become before, if so.
+
+    """
     network = starting_network(config.network, config.data.size, seed=config.seed)
-    return network, build_data(config, network.config)
+    if extract_to is not None and not folders:
+        folders = make_frames(config.data, extract_to, quiet=not is_first_process())
+    return network, build_data(config, network.config, folders or None)
 
 
 def _fit(

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from adabins_ros.bags import RecordingError
-from adabins_ros.datasets.samples import FrameSource
+from adabins_ros.frames import FrameSource, RecordingError
 import numpy as np
 from numpy.typing import NDArray
 

@@ -9,10 +9,9 @@ import re
 import shutil
 from typing import Any
 
-from adabins_ros.bags import RecordingError, RecordingWriter
-from adabins_ros.datasets.bag_source import BagSource
 from adabins_ros.messages import image_fields
 from adabins_ros.model import AdaBinsConfig
+from adabins_ros.recordings import RecordingError, RecordingWriter, survey
 from adabins_ros.training.config import DataConfig, TrainingConfig
 from adabins_ros.training.data import build_data, check_usable, TrainingData
 import numpy as np
@@ -60,7 +59,7 @@ def test_a_broken_file_says_where(
     path = record(aligned)
     damage(path)
     with pytest.raises(RecordingError, match=words) as caught:
-        BagSource(path)
+        survey(path)
     assert str(path) in str(caught.value)
 
 
@@ -91,7 +90,7 @@ def test_a_folder_without_metadata_is_read(
 ) -> None:
     folder = to_sqlite(record(aligned))
     (folder / 'metadata.yaml').unlink()
-    assert len(BagSource(folder)) == 8
+    assert len(survey(folder)) == 8
 
 
 def test_rows_behind_damaged_pages_are_salvaged(
@@ -104,11 +103,11 @@ def test_rows_behind_damaged_pages_are_salvaged(
         data[page * 4096] = 0x77
     file.write_bytes(data)
     try:
-        whole = len(BagSource(folder))
+        whole = len(survey(folder))
     except RecordingError as error:
         assert '--salvage' in str(error)
         whole = 0
-    found = BagSource(folder, DataConfig(salvage=True))
+    found = survey(folder, DataConfig(salvage=True))
     assert 15 < len(found) <= 30
     assert whole in (0, 30)
 
@@ -120,13 +119,13 @@ def test_a_recording_whose_metadata_is_damaged_is_salvaged(
     for damage in (b'', bytes(range(256)), b'a: 1'):
         (folder / 'metadata.yaml').write_bytes(damage)
         with pytest.raises(RecordingError, match=r'metadata\.yaml is empty or damaged.*--salvage'):
-            BagSource(folder)
-        found = BagSource(folder, DataConfig(salvage=True))
+            survey(folder)
+        found = survey(folder, DataConfig(salvage=True))
         assert len(found) == 8
         assert 'metadata.yaml' in found.report.remarks[0]
     shutil.copy(next(folder.glob('*.db3')), folder / 'a_part.db3')
     next(folder.glob('room*.db3')).write_bytes(b'')
-    found = BagSource(folder, DataConfig(salvage=True))
+    found = survey(folder, DataConfig(salvage=True))
     assert len(found) == 8
     assert 'is empty (0 bytes)' in found.report.remarks[1]
 
@@ -139,14 +138,14 @@ def test_a_database_that_is_cut_off_says_so(
     for left, words in ((50, r'it has 50 bytes\)'), (len(whole) // 2, rf'of {len(whole)}\)')):
         file.write_bytes(whole[:left])
         with pytest.raises(RecordingError, match=rf'the file is cut off, {words}|{words}'):
-            BagSource(file)
+            survey(file)
 
 
 def test_salvage_names_the_loss(record: Record, aligned: Truth) -> None:
     path = record(aligned)
     size = path.stat().st_size
     _truncated(path)
-    found = BagSource(path, DataConfig(salvage=True))
+    found = survey(path, DataConfig(salvage=True))
     assert 0 < len(found) < 8
     text = rf'broken at byte (\d+) of {size // 2}, after \d+ readable .*; (\d+) bytes are lost'
     place = re.search(text, found.report.remarks[0])
@@ -162,7 +161,7 @@ def test_a_depth_topic_that_holds_colour_is_named(record: Record) -> None:
 
     path = record(truth)
     with pytest.raises(RecordingError, match="/camera/depth/image_raw holds 'rgb8', not 16UC1"):
-        BagSource(path)
+        survey(path)
     data = _build(DataConfig(bags=[path], depth_topic='/camera/depth/image_raw'))
     with pytest.raises(RecordingError, match=r'none of the \d frames can be used.*rgb8'):
         check_usable(data, NETWORK)
@@ -178,17 +177,17 @@ def test_clocks_that_differ_are_told_with_what_helps(record: Record, offset_ms: 
 
     path = record(truth)
     with pytest.raises(RecordingError, match='lies within 20 ms of one on') as caught:
-        BagSource(path)
+        survey(path)
     advice = re.search(r'data\.time_offset_ms=(-?\d+), which makes 8 pairs', str(caught.value))
     assert advice is not None
     assert int(advice[1]) == -offset_ms
-    assert len(BagSource(path, DataConfig(time_offset_ms=float(advice[1])))) == 8
+    assert len(survey(path, DataConfig(time_offset_ms=float(advice[1])))) == 8
 
 
 def test_recording_times_stand_in_for_missing_stamps(record: Record) -> None:
     depth = image_fields(np.full((48, 64), 1500, np.uint16), '16UC1')
     path = record(lambda frame: [('/camera/depth/image_raw', IMAGE, depth, 'optical', 0)])
-    source = BagSource(path)
+    source = survey(path)
     assert len(source) == 8
     assert any('/camera/depth/image_raw has no header stamps' in x for x in source.report.remarks)
 
@@ -218,7 +217,7 @@ def test_a_truth_that_teaches_nothing_ends_before_the_run(
 def test_a_colour_topic_of_another_type_is_told(record: Record, aligned: Truth) -> None:
     path = record(aligned)
     with pytest.raises(RecordingError, match='/camera/camera_info is a sensor_msgs/msg/Camera'):
-        BagSource(path, DataConfig(image_topic='/camera/camera_info'))
+        survey(path, DataConfig(image_topic='/camera/camera_info'))
 
 
 def test_a_recording_of_other_things_lists_them(tmp_path: Path) -> None:
@@ -226,11 +225,11 @@ def test_a_recording_of_other_things_lists_them(tmp_path: Path) -> None:
     with RecordingWriter(path) as writer:
         writer.write('/chatter', 'std_msgs/msg/String', {'data': 'x'}, log_ns=1)
     with pytest.raises(RecordingError, match=r'no colour image; it has /chatter \(std_msgs'):
-        BagSource(path)
+        survey(path)
     with RecordingWriter(tmp_path / 'empty.mcap') as writer:
         writer.add_topic('/camera/image_raw', IMAGE)
     with pytest.raises(RecordingError, match='holds no message'):
-        BagSource(tmp_path / 'empty.mcap')
+        survey(tmp_path / 'empty.mcap')
 
 
 def test_unreadable_camera_infos_are_counted(record: Record, aligned: Truth) -> None:
@@ -241,7 +240,7 @@ def test_unreadable_camera_infos_are_counted(record: Record, aligned: Truth) -> 
         kind = 'sensor_msgs/msg/CameraInfo'
         return [*aligned(frame), ('/camera/camera_info', kind, info, 'optical', stamp)]
 
-    source = BagSource(record(truth, camera=None))
+    source = survey(record(truth, camera=None))
     assert any(
         '8 of 8 messages on /camera/camera_info are damaged' in x for x in source.report.remarks
     )

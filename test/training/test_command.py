@@ -8,12 +8,13 @@ from importlib.util import find_spec
 import json
 from pathlib import Path
 import re
+import shutil
 import subprocess
 import sys
 from typing import Any
 
 from adabins_ros import DepthPredictor
-from adabins_ros.bags import pack_folder
+from adabins_ros.recordings import pack_folder
 from adabins_ros.training.command import main
 import numpy as np
 import pytest
@@ -57,6 +58,7 @@ def test_a_recording_becomes_a_file_that_predicts(
     without_torch = DepthPredictor.from_pretrained(str(output / 'best.onnx'), device='cpu')
     np.testing.assert_allclose(without_torch.predict(picture).depth, depth, atol=1e-3)
     assert json.loads((output / 'split.json').read_text())
+    assert len(list((output / 'frames' / 'walls' / 'depth').iterdir())) == 12
 
     before = {path: path.read_bytes() for path in output.iterdir() if path.is_file()}
     assert main(words) == 1
@@ -70,7 +72,11 @@ def test_a_recording_becomes_a_file_that_predicts(
 
 
 def test_a_run_tells_what_it_trains_on_and_what_was_unusable(
-    bag: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bag: Path,
+    walls: Callable[..., Path],
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     data = bytearray(bag.read_bytes())
     picture = data.index(b'\x89PNG', len(data) // 4)
@@ -78,19 +84,43 @@ def test_a_run_tells_what_it_trains_on_and_what_was_unusable(
     data[inside] = bytes(40)
     broken = tmp_path / 'broken.mcap'
     broken.write_bytes(data[: len(data) * 3 // 4])
+    folder = walls(tmp_path / 'folder', 8)
+    (folder / 'rgb' / '002.png').write_bytes(b'half of it')
     output = tmp_path / 'run'
     words = ['--bags', str(broken), '--model', str(tiny_model), '--output', str(output), *SETTINGS]
+    words.append(f'data.folders=["{folder}"]')
     assert main(words) == 1
     assert '--salvage' in capsys.readouterr().err
     assert main([*words, '--salvage']) == 0
     said = capsys.readouterr().out
     assert '/camera/image_raw/compressed (CompressedImage, ' in said
     assert 'broken at byte' in said
+    assert 'frames were left out, such as' in said
     assert 'frames to train on, ' in said
     assert '1 frame was unusable and replaced' in said
     noted = (output / 'unusable.txt').read_text()
-    assert noted.startswith('broken@')
+    assert noted.startswith('folder/002')
     assert len(noted.splitlines()) == 1
+
+
+def test_recordings_become_frames_once_and_a_run_goes_on_without_them(
+    bag: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copy(bag, tmp_path / 'copy.mcap')
+    words = ['--bags', str(copy), '--frames', str(tmp_path / 'frames'), '--model', str(tiny_model)]
+    words += [*SETTINGS, '--max-minutes', '0.0001']
+    made = []
+    for run in ('one', 'two'):
+        assert main([*words, '--output', str(tmp_path / run)]) == 0
+        made.append({x: x.stat().st_mtime_ns for x in (tmp_path / 'frames').rglob('*')})
+        assert not (tmp_path / run / 'frames').exists()
+    assert made[0] == made[1]
+    assert tmp_path / 'frames' / 'copy' / 'frames.csv' in made[0]
+    copy.unlink()
+    assert main(['--resume', '--output', str(tmp_path / 'two'), '--max-minutes', '5']) == 0
+    shutil.rmtree(tmp_path / 'frames')
+    assert main(['--resume', '--output', str(tmp_path / 'one'), '--max-minutes', '5']) == 1
+    assert 'copy.mcap does not exist' in capsys.readouterr().err
 
 
 def test_out_of_time_a_run_says_what_goes_on_and_a_failed_export_why(

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.bags import RecordingError
-from adabins_ros.datasets.bag_source import BagSource
-from adabins_ros.datasets.frame_cache import CachedSource
 from adabins_ros.messages import image_fields
+from adabins_ros.recordings import RecordingError, survey
 from adabins_ros.training.augmentation import Augmentation
 from adabins_ros.training.config import AugmentationConfig
 from adabins_ros.training.cropping import cut_out, largest_box
@@ -35,7 +33,7 @@ def _all(source: Any) -> list[tuple[int, int]]:
 
 
 def test_a_frame_as_the_network_gets_it(record: Record, aligned: Truth) -> None:
-    source = BagSource(record(aligned))
+    source = survey(record(aligned))
     dataset = RgbdDataset(
         [source],
         _all(source),
@@ -56,7 +54,7 @@ def test_a_frame_as_the_network_gets_it(record: Record, aligned: Truth) -> None:
 
 def test_a_crop_carries_the_focal_length(record: Record, aligned: Truth) -> None:
     """A board of 0.8 m at 2 m is as many pixels wide as the focal length says."""
-    source = BagSource(record(aligned))
+    source = survey(record(aligned))
     changes = Augmentation(OFF.model_copy(update={'crop': 0.4}))
     dataset = RgbdDataset(
         [source], _all(source), (96, 128), changes, training_focal_length_px=100.0
@@ -103,7 +101,7 @@ def test_wide_frames_are_cropped_and_nearly_fitting_ones_stretched() -> None:
 
 
 def test_changes_depend_on_seed_epoch_and_frame_alone(record: Record, aligned: Truth) -> None:
-    source = BagSource(record(aligned))
+    source = survey(record(aligned))
     everything = AugmentationConfig(blur=1, noise=1, jpeg=1, depth_dropout=1, colour=1)
 
     def dataset(seed: int = 0, epoch: int = 0) -> RgbdDataset:
@@ -124,7 +122,7 @@ def test_changes_depend_on_seed_epoch_and_frame_alone(record: Record, aligned: T
 
 
 def test_every_epoch_of_a_run_has_its_own_changes(record: Record, aligned: Truth) -> None:
-    source = BagSource(record(aligned))
+    source = survey(record(aligned))
     frames = RgbdDataset([source], _all(source), (24, 32), Augmentation(AugmentationConfig()))
     drawn = EpochDataset(frames)
     seen = [drawn[epoch, 2]['image'] for epoch in (0, 1, 0)]
@@ -161,7 +159,7 @@ def test_a_damaged_frame_is_replaced_by_its_neighbour_and_named(record: Record) 
         stamp = START_NS + frame * STEP_NS
         return [('/camera/depth/image_raw', IMAGE, fields, 'optical', stamp)]
 
-    source = BagSource(record(truth))
+    source = survey(record(truth))
     dataset = RgbdDataset([source], _all(source), (24, 32))
     for workers in (0, 2):
         names = [name for x in DataLoader(dataset, num_workers=workers) for name in x['name']]
@@ -179,7 +177,7 @@ def test_a_recording_without_any_usable_frame_ends_in_words(record: Record) -> N
     def truth(frame: int) -> list[Any]:
         return [('/camera/depth/image_raw', IMAGE, depth, 'optical', START_NS + frame * STEP_NS)]
 
-    source = BagSource(record(truth))
+    source = survey(record(truth))
     with pytest.raises(RecordingError, match=r'none of the 8 frames can be used.*50 were given'):
         RgbdDataset([source], _all(source), (24, 32))[3]
 
@@ -187,24 +185,5 @@ def test_a_recording_without_any_usable_frame_ends_in_words(record: Record) -> N
 def test_an_unknown_focal_length_counts_as_that_of_the_training(
     record: Record, aligned: Truth
 ) -> None:
-    source = BagSource(record(aligned, camera=None))
+    source = survey(record(aligned, camera=None))
     assert RgbdDataset([source], _all(source), (24, 32))[0]['focal_scale'] == 1
-
-
-def test_a_cache_gives_the_same_frames_and_survives_damage(
-    record: Record, aligned: Truth, tmp_path: Path
-) -> None:
-    source = BagSource(record(aligned))
-    cached = CachedSource(source, tmp_path / 'cache')
-    for _ in range(2):
-        for index in (2, 5):
-            np.testing.assert_array_equal(cached[index].image, source[index].image)
-            np.testing.assert_array_equal(cached[index].depth, source[index].depth)
-    files = sorted((tmp_path / 'cache').rglob('*.npz'))
-    assert len(files) == 2
-    other = CachedSource(source, tmp_path / 'cache', settings='another tolerance')
-    assert other[2].focal_length_px == 50
-    assert len(list((tmp_path / 'cache').rglob('*.npz'))) == 3
-    files[0].write_bytes(files[0].read_bytes()[:500])
-    assert cached[2].focal_length_px == 50
-    assert [x.name for x in tmp_path.iterdir() if x.suffix != '.mcap'] == ['cache']

@@ -6,8 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from adabins_ros.bags import RecordingError
-from adabins_ros.datasets.samples import SourceReport
+from adabins_ros.frames import RecordingError, SourceReport
 from adabins_ros.training.splits import split_frames
 import numpy as np
 import pytest

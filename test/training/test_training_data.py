@@ -10,12 +10,12 @@ from pathlib import Path
 import shutil
 from typing import Any
 
-from adabins_ros.bags import pack_folder, RecordingError, RecordingWriter
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages import camera_info_fields, cloud_fields, image_fields
 from adabins_ros.model import AdaBinsConfig
+from adabins_ros.recordings import pack_folder, RecordingError, RecordingWriter
 from adabins_ros.training.config import DataConfig, TrainingConfig
-from adabins_ros.training.data import build_data, TrainingData
+from adabins_ros.training.data import build_data, make_frames, TrainingData
 from adabins_ros.training.dry_run import print_dry_run, save_pairs_picture
 import cv2
 import numpy as np
@@ -27,8 +27,10 @@ Record = Callable[..., Path]
 Truth = Callable[[int], list[Any]]
 
 
-def _build(**data: Any) -> TrainingData:
-    return build_data(TrainingConfig(data=DataConfig(**data)), NETWORK)
+def _build(extract_to: Path | None = None, **data: Any) -> TrainingData:
+    config = TrainingConfig(data=DataConfig(**data))
+    folders = None if extract_to is None else make_frames(config.data, extract_to)
+    return build_data(config, NETWORK, folders)
 
 
 def _printed(data: TrainingData) -> str:
@@ -69,6 +71,22 @@ def test_a_dry_run_tells_what_was_found(
     assert found.std() > 20
     with pytest.raises(RecordingError, match='exists already'):
         save_pairs_picture(data, picture)
+
+
+def test_extracted_frames_are_divided_as_those_of_the_recording(
+    record: Record, aligned: Truth, tmp_path: Path
+) -> None:
+    given = {'bags': [record(aligned)] * 2, 'validation_bags': [record(aligned, name='b.mcap')]}
+    seen, made = _build(**given), _build(tmp_path / 'frames', **given)
+    assert made.split == seen.split
+    assert [x.name for x in made.folders] == ['room', 'room', 'b']
+    assert (len(made.train), len(made.validation)) == (16, 8)
+    for index in (0, 9):
+        one, other = made.train.sample(index), seen.train.sample(index)
+        assert one.name == other.name
+        assert one.focal_length_px == other.focal_length_px
+        np.testing.assert_array_equal(one.depth, other.depth)
+    assert made.report[0].topics == seen.report[0].topics
 
 
 def test_nothing_to_train_on_says_what_to_give() -> None:
