@@ -15,7 +15,7 @@ from launch_ros.substitutions import FindPackageShare
 
 PACKAGE = 'adabins_ros'
 ARGUMENTS = {
-    'bags': ('', 'Recordings to train on, with spaces between them'),
+    'bags': ('', 'Recordings, or folders of frames, with spaces between them'),
     'output': ('training_run', 'New folder for the weights and all else of the run'),
     'model': ('', 'Preset or file to start from; empty: what config_file says (adabins-lite)'),
     'config_file': (
@@ -24,7 +24,8 @@ ARGUMENTS = {
     ),
     'max_minutes': (
         '',
-        'End after so long, the rates coming down in time; empty: what config_file says',
+        'End after so long, with what it had before resume, the rates coming down in time; empty: '
+        'what config_file says',
     ),
     'resume': ('false', 'Go on with the run in the output folder'),
     'dry_run': ('false', 'Only show what would be trained on'),

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import csv
-from dataclasses import dataclass
 import io
 from pathlib import Path
 from typing import Any, get_args
@@ -14,9 +13,9 @@ from adabins_ros.evaluation.protocols import published
 from adabins_ros.model import load_model
 from adabins_ros.model.config import BinStrategy
 from adabins_ros.training.config import TrainingConfig
-from adabins_ros.training.fit import is_first_process
 from adabins_ros.training.run_directory import (
     FRAMES,
+    is_first_process,
     RunDirectory,
     RunError,
     write_json,
@@ -37,34 +36,6 @@ _HEADINGS = {
     'log10': 'log10',
     'd1_scaled': 'd1 scaled',
 }
-
-
-@dataclass(frozen=True)
-class Variant:
-    """
-    One row of the table.
-
-    Attributes
-    ----------
-    strategy : str
-        Kind of bins.
-    steps : int
-        Of the optimiser.
-    ending : str
-        'finished', 'out of time' or 'interrupted'.
-    errors : dict
-        By the names of `DepthErrors`, of the best weights on the frames held out.
-    paper, paper_errors : str, dict
-        Name and figures in the paper, on NYU Depth v2.
-
-    """
-
-    strategy: BinStrategy
-    steps: int
-    ending: str
-    errors: dict[str, float]
-    paper: str
-    paper_errors: dict[str, float]
 
 
 def begin_ablation(output: Path, config: TrainingConfig) -> None:
@@ -109,23 +80,25 @@ def go_on_with_ablation(output: Path, overrides: Sequence[str] = ()) -> None:
     _train_all(output, continued_config(first, overrides), overrides)
 
 
-def read_variants(output: Path) -> list[Variant]:
-    """Return what the runs below a folder have reached; those without an end are left out."""
+def read_rows(output: Path) -> list[dict[str, Any]]:
+    """
+    Return what the runs below a folder have reached; those without an end are left out.
+
+    A row has bins, ending ('finished', 'out of time' or 'interrupted'), steps, the errors of the
+    best weights on the frames held out by the names of `DepthErrors`, and of the paper, on NYU
+    Depth v2, its name for these bins and its errors as paper_NAME.
+    """
     table = next(iter(published('nyu').values()))
-    variants = []
+    rows = []
     for strategy, (paper, figures) in zip(STRATEGIES, table.items(), strict=True):
         run = RunDirectory(output / strategy)
         ended, best = run.ending(), run.best_metrics()
         if ended:
-            errors = {
-                name: best[f'validation/{name}']
-                for name in _HEADINGS
-                if f'validation/{name}' in best
-            }
-            variants.append(
-                Variant(strategy, **ended, errors=errors, paper=paper, paper_errors=figures)
-            )
-    return variants
+            keys = {name: f'validation/{name}' for name in _HEADINGS}
+            errors = {name: best[key] for name, key in keys.items() if key in best}
+            of_paper = {f'paper_{name}': value for name, value in figures.items()}
+            rows.append({'bins': strategy, **ended, **errors, 'paper': paper, **of_paper})
+    return rows
 
 
 def _train_all(output: Path, config: TrainingConfig, overrides: Sequence[str]) -> None:
@@ -151,7 +124,7 @@ def _train_all(output: Path, config: TrainingConfig, overrides: Sequence[str]) -
                 soft_wrap=True,
             )
             return
-    console.print(_table(read_variants(output)))
+    console.print(_table(read_rows(output)))
     console.print(
         f'On the frames held out; RMS in m; scaled: by the median. Weights: {output}/KIND/'
         'best.safetensors',
@@ -171,18 +144,7 @@ def _tell_of_advantage(config: TrainingConfig, console: Console) -> None:
 
 
 def _save(output: Path) -> None:
-    variants = read_variants(output)
-    rows: list[dict[str, Any]] = [
-        {
-            'bins': one.strategy,
-            'ending': one.ending,
-            'steps': one.steps,
-            **one.errors,
-            'paper': one.paper,
-            **{f'paper_{name}': value for name, value in one.paper_errors.items()},
-        }
-        for one in variants
-    ]
+    rows = read_rows(output)
     write_json(output / 'ablation.json', rows)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
@@ -191,7 +153,7 @@ def _save(output: Path) -> None:
     write_whole(output / 'ablation.csv', text.getvalue())
 
 
-def _table(variants: list[Variant]) -> Table:
+def _table(rows: list[dict[str, Any]]) -> Table:
     """Show each kind of bins with the paper's figures below it."""
     table = Table(
         title='Kinds of bins, and the paper (Table 2, NYU Depth v2)',
@@ -202,11 +164,12 @@ def _table(variants: list[Variant]) -> Table:
     table.add_column('bins', no_wrap=True)
     for heading in _HEADINGS.values():
         table.add_column(heading, justify='right')
-    for one in variants:
-        table.add_row(one.strategy, *_figures(one.errors), style='bold')
-        table.add_row(f'  {one.paper}', *_figures(one.paper_errors), style='dim')
+    for row in rows:
+        table.add_row(row['bins'], *_figures(row, ''), style='bold')
+        table.add_row(f'  {row["paper"]}', *_figures(row, 'paper_'), style='dim')
     return table
 
 
-def _figures(errors: dict[str, float]) -> list[str]:
-    return [f'{errors[name]:.3f}' if name in errors else '-' for name in _HEADINGS]
+def _figures(row: dict[str, Any], prefix: str) -> list[str]:
+    keys = [f'{prefix}{name}' for name in _HEADINGS]
+    return [f'{row[key]:.3f}' if key in row else '-' for key in keys]

@@ -20,8 +20,9 @@ def train(
     more: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar='[BAG...] [KEY=VALUE...]',
-            help='More recordings, and settings such as optimiser.learning_rate=1e-4.',
+            metavar='[BAG|FOLDER...] [KEY=VALUE...]',
+            help='More recordings, RGB-D folders (rgb/, depth/, camera.json), and settings, such '
+            'as optimiser.learning_rate=1e-4.',
             show_default=False,
         ),
     ] = None,
@@ -29,7 +30,7 @@ def train(
         list[str] | None,
         typer.Option(
             help='Recordings with colour and depth or a lidar: ROS 1 .bag, rosbag2 folder, .mcap, '
-            '.db3. More may follow: --bags run1 run2.mcap'
+            '.db3; or folders of frames. More may follow: --bags run1 run2.mcap'
         ),
     ] = None,
     salvage: Annotated[
@@ -85,9 +86,12 @@ def train(
     require('train', *needed, what='adabins train')
     words = more or []
     overrides = [word for word in words if SETTING.match(word) and not Path(word).exists()]
-    recordings = [*(bags or []), *(word for word in words if word not in overrides)]
-    if recordings:
-        overrides.append(f'data.bags={json.dumps([_from_anywhere(bag) for bag in recordings])}')
+    given = [*(bags or []), *(word for word in words if word not in overrides)]
+    folders = [word for word in given if (Path(word) / 'rgb').is_dir()]
+    recordings = [word for word in given if word not in folders]
+    for key, paths in (('data.bags', recordings), ('data.folders', folders)):
+        if paths:
+            overrides.append(f'{key}={json.dumps([_from_anywhere(path) for path in paths])}')
     if model is not None:
         overrides.append(f'network.model={json.dumps(_from_anywhere(model))}')
     if frames is not None:
@@ -138,7 +142,7 @@ def _show(output: Path, file: Path | None, overrides: Sequence[str]) -> None:
 
 
 def _print_end(result: TrainingResult) -> None:
-    from adabins_ros.training.fit import is_first_process
+    from adabins_ros.training.run_directory import is_first_process
 
     if not is_first_process():
         return

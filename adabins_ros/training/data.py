@@ -65,7 +65,8 @@ def make_frames(data: DataConfig, folder: Path, *, quiet: bool = False) -> list[
     Returns
     -------
     list of Path
-        One for each of `data.bags`, then for each of `data.validation_bags`.
+        One for each of `data.bags`, then for each of `data.validation_bags`; what is a folder of
+        frames already, itself.
 
     Raises
     ------
@@ -87,7 +88,17 @@ def make_frames(data: DataConfig, folder: Path, *, quiet: bool = False) -> list[
                 tasks[name] = bar.add_task(name, total=total)
             bar.update(tasks[name], completed=done)
 
-        return extract_frames([*data.bags, *data.validation_bags], folder, data, progress=show)
+        return [
+            bag
+            if is_rgbd_folder(bag)
+            else extract_frames([bag], folder, data, progress=show).pop()
+            for bag in (*data.bags, *data.validation_bags)
+        ]
+
+
+def is_rgbd_folder(path: Path) -> bool:
+    """Tell whether something that is given as a recording is a folder of frames already."""
+    return (path / 'rgb').is_dir()
 
 
 def build_data(
@@ -153,14 +164,16 @@ def _sources(
 ) -> tuple[list[FrameSource], list[FrameSource]]:
     """Return the sources to divide, and those to hold out as a whole."""
     bags = [*data.bags, *data.validation_bags]
-    of_bags: list[FrameSource]
-    if folders is None:
-        surveyed = {bag: survey(bag, data) for bag in dict.fromkeys(bags)}
-        of_bags = [surveyed[bag] for bag in bags]
-    else:
-        of_bags = [FolderSource(folder, data.every, recording=True) for folder in folders]
-    count = len(data.bags)
-    sources, held_out = of_bags[:count], of_bags[count:]
+    opened: dict[Path, FrameSource] = {}
+    for bag, folder in zip(bags, folders or bags, strict=True):
+        if bag not in opened and is_rgbd_folder(bag):
+            opened[bag] = FolderSource(bag, data.every)
+        elif bag not in opened and folders:
+            opened[bag] = FolderSource(folder, data.every, recording=True)
+        elif bag not in opened:
+            opened[bag] = survey(bag, data)
+    sources = [opened[bag] for bag in data.bags]
+    held_out = [opened[bag] for bag in data.validation_bags]
     rest = data.model_copy(update={'bags': ()})
     if not sources or rest.folders or rest.kitti or rest.nyu:
         sources += open_sources(rest)

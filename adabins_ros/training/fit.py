@@ -6,9 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 import logging
-import os
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 import warnings
 
 from adabins_ros.frames import RecordingError
@@ -40,22 +38,6 @@ import torch
 _IN_TRACE = f'{RecordingError.__name__}: '
 
 
-class Data(Protocol):
-    """What is trained on: see adabins_ros.training.loaders for the data sets' samples."""
-
-    @property
-    def train(self) -> Any:
-        """Return the data set to train on."""
-
-    @property
-    def validation(self) -> Any:
-        """Return the data set to validate on; it may be empty."""
-
-    @property
-    def split(self) -> Any:
-        """Return what belongs to which, as JSON can hold it."""
-
-
 @dataclass(frozen=True)
 class TrainingResult:
     """
@@ -83,26 +65,11 @@ class TrainingResult:
     minutes: float = 0.0
 
 
-def begin_run(
-    path: Path, config: TrainingConfig, split: Any, folders: Sequence[Path] = ()
-) -> RunDirectory:
-    """Make the folder of a run; the further processes of it find the folder made."""
-    if is_first_process():
-        return RunDirectory.create(path, config, split, folders)
-    return RunDirectory(path)
-
-
-def is_first_process() -> bool:
-    """Tell whether this process may write; Lightning starts the others with a LOCAL_RANK."""
-    ranks = ('LOCAL_RANK', 'NODE_RANK', 'SLURM_PROCID')
-    return all(os.environ.get(rank, '0') == '0' for rank in ranks)
-
-
 def fit(
     run: RunDirectory,
     config: TrainingConfig,
     network: AdaBins,
-    data: Data,
+    data: Any,
     source: str,
     more_callbacks: Sequence[Callback] = (),
 ) -> TrainingResult:
@@ -120,8 +87,8 @@ def fit(
         Of the run.
     network : AdaBins
         What the run starts from, `starting_network`; trained in place.
-    data : Data
-        What is trained and validated on.
+    data : TrainingData
+        What is trained and validated on; any `train` and `validation` that RunData takes will do.
     source : str
         Names the data in the provenance of the weights.
     more_callbacks : sequence of Callback

@@ -167,6 +167,21 @@ class RunDirectory:
         return _read_json(self.ending_file)
 
 
+def begin_run(
+    path: Path, config: TrainingConfig, split: Any, folders: Sequence[Path] = ()
+) -> RunDirectory:
+    """Make the folder of a run; the further processes of it find the folder made."""
+    if is_first_process():
+        return RunDirectory.create(path, config, split, folders)
+    return RunDirectory(path)
+
+
+def is_first_process() -> bool:
+    """Tell whether this process may write; Lightning starts the others with a LOCAL_RANK."""
+    ranks = ('LOCAL_RANK', 'NODE_RANK', 'SLURM_PROCID')
+    return all(os.environ.get(rank, '0') == '0' for rank in ranks)
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(file.read_text(encoding='utf-8'))

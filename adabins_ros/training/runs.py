@@ -17,15 +17,11 @@ from adabins_ros.training.data import (
     print_data,
     TrainingData,
 )
-from adabins_ros.training.fit import (
-    begin_run,
-    check_hardware,
-    fit,
-    is_first_process,
-    TrainingResult,
-)
+from adabins_ros.training.fit import check_hardware, fit, TrainingResult
 from adabins_ros.training.run_directory import (
+    begin_run,
     FRAMES,
+    is_first_process,
     RunDirectory,
     RunError,
     write_json,

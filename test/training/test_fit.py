@@ -15,8 +15,13 @@ from typing import Any
 from adabins_ros.model import load_model
 from adabins_ros.training.checkpoints import WholeFileCheckpointIO
 from adabins_ros.training.config import load_config
-from adabins_ros.training.fit import begin_run, fit, is_first_process, TrainingResult
-from adabins_ros.training.run_directory import RunDirectory, RunError
+from adabins_ros.training.fit import fit, TrainingResult
+from adabins_ros.training.run_directory import (
+    begin_run,
+    is_first_process,
+    RunDirectory,
+    RunError,
+)
 from adabins_ros.training.starting_network import starting_network
 import numpy as np
 import pytest

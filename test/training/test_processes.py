@@ -78,8 +78,7 @@ def given(rgbd_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFac
     rgbd_folder(folder / 'frames', frames)
     torch.manual_seed(0)
     save_checkpoint(AdaBins(tiny_config()), folder / 'tiny.safetensors')
-    given = f'data.folders=["{folder / "frames"}"]'
-    return ['--model', str(folder / 'tiny.safetensors'), given, *SETTINGS]
+    return ['--model', str(folder / 'tiny.safetensors'), str(folder / 'frames'), *SETTINGS]
 
 
 def metrics(run: Path) -> list[dict[str, float]]:

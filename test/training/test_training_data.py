@@ -101,6 +101,17 @@ def test_recordings_can_be_held_out_by_name(record: Record, aligned: Truth) -> N
     assert data.validation.name(0).startswith('b@')
 
 
+def test_a_folder_of_frames_can_be_held_out(walls: Callable[..., Path], tmp_path: Path) -> None:
+    first, second = walls(tmp_path / 'first', 8), walls(tmp_path / 'second', 3)
+    for data in (
+        _build(folders=[first], validation_bags=[second]),
+        _build(tmp_path / 'frames', folders=[first], validation_bags=[second]),
+    ):
+        assert (len(data.train), len(data.validation)) == (8, 3)
+        assert data.validation.name(0) == 'second/000'
+    assert not (tmp_path / 'frames').exists()
+
+
 def _listed(folder: Path, form: str) -> Path:
     """Write three scenes, or drives, as a list of files names them."""
     lines = []
