@@ -9,7 +9,8 @@ import re
 import shutil
 from typing import Any
 
-from adabins_ros.messages import image_fields
+from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.messages import camera_info_fields, image_fields
 from adabins_ros.model import AdaBinsConfig
 from adabins_ros.recordings import RecordingError, RecordingWriter, survey
 from adabins_ros.training.config import DataConfig, TrainingConfig
@@ -25,6 +26,7 @@ IMAGE = 'sensor_msgs/msg/Image'
 START_NS, STEP_NS = 1_700_000_000_000_000_000, 100_000_000
 
 
+CAMERA = PinholeCamera(64, 48, 50.0, 50.0, 31.5, 23.5)
 NETWORK = AdaBinsConfig(input_size=(24, 32))
 
 
@@ -233,7 +235,7 @@ def test_a_recording_of_other_things_lists_them(tmp_path: Path) -> None:
 
 
 def test_unreadable_camera_infos_are_counted(record: Record, aligned: Truth) -> None:
-    info = {'width': 0, 'height': 0}
+    info = {**camera_info_fields(CAMERA), 'd': [float('nan')] * 5}
 
     def truth(frame: int) -> list[Any]:
         stamp = START_NS + frame * STEP_NS
