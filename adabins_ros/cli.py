@@ -10,7 +10,7 @@ from typing import Annotated
 
 # torch, rclpy, rosbags and OpenCV are imported by the commands that need them.
 from adabins_ros import __version__
-from adabins_ros.command_line import explained, SETTING
+from adabins_ros.command_line import arguments_of, explained, SETTING
 import typer
 
 app = typer.Typer(
@@ -344,7 +344,7 @@ def demo(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(arguments_of(None))
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+import os
 import re
 import sys
 from typing import Any
@@ -13,6 +14,7 @@ import typer
 
 SETTING = re.compile(r'[A-Za-z_][\w.]*=')
 """What a KEY=VALUE word begins with."""
+_FROM_HOME = re.compile(r'(--[\w-]+=)?(~(?:/(?:(?!:=).)*)?)')
 
 _FOR_TRAINING = {
     *('torch', 'torchvision', 'timm', 'safetensors', 'onnx'),
@@ -45,7 +47,7 @@ def run_command(
         Exit status.
 
     """
-    words, for_ros = split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
+    words, for_ros = split_ros_arguments(arguments_of(arguments))
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(function)
     try:
@@ -63,6 +65,21 @@ def run_command(
         show()
         return int(getattr(error, 'exit_code', 2))
     return 0
+
+
+def arguments_of(arguments: Sequence[str] | None) -> list[str]:
+    """
+    Return the words, of this process if None; ~/ is the home folder, after --option= too.
+
+    A shell leaves that one alone, and launch files both. In what ROS reads ~/ is the node's name.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for place, word in enumerate(words):
+        if word == '--ros-args':
+            break
+        if match := _FROM_HOME.fullmatch(word):
+            words[place] = f'{match[1] or ""}{os.path.expanduser(match[2])}'
+    return words
 
 
 def split_ros_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -18,9 +18,9 @@ from adabins_ros.frames import (
     open_sources,
     RecordingError,
     RgbdSample,
-    Section,
     SourceConfig,
 )
+from adabins_ros.frames.config import DataSettings
 from adabins_ros.frames.listed_frames import NYU, read_list
 from adabins_ros.frames.nyu_labelled import NyuLabelledSource
 from adabins_ros.frames.rgbd_folder import ORIGIN, read_object
@@ -37,12 +37,6 @@ _NYU_TEST_FRAMES = 654
 _INPUTS = ('bags', 'folders', 'nyu', 'nyu_list', 'kitti', 'kitti_list')
 # What damaged bytes raise in the decoders.
 _UNUSABLE = (RecordingError, MessageError, ValueError, OSError, EOFError, cv2.error)
-
-
-class EvaluationSettings(Section):
-    """What KEY=VALUE words may set."""
-
-    data: SourceConfig = SourceConfig()
 
 
 @dataclass(frozen=True)
@@ -170,7 +164,7 @@ def open_frames(
     if paths:
         # In place of what the run was trained on; how it was read still holds.
         data = {name: value for name, value in data.items() if name not in _INPUTS}
-    config = load_settings(EvaluationSettings, {'data': data}, overrides).data
+    config = load_settings(DataSettings, {'data': data}, overrides).data
     wanted = None
     if paths and (dataset != 'bags' or choice.run is None):
         sources, wanted = _open(dataset, list(paths), list_file, config)

@@ -3,10 +3,28 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+
+def _several(value: Any) -> Any:
+    return [value] if isinstance(value, (str, os.PathLike)) else value
+
+
+HomePath = Annotated[Path, AfterValidator(Path.expanduser)]
+"""A path that may start from ~."""
+HomePaths = Annotated[tuple[HomePath, ...], BeforeValidator(_several)]
+"""Several of them; one alone needs no list."""
 
 
 class Section(BaseModel):
@@ -20,14 +38,18 @@ class Section(BaseModel):
 class SourceConfig(Section):
     """Where frames with true depth come from."""
 
-    bags: tuple[Path, ...] = Field((), description='recordings')
-    folders: tuple[Path, ...] = Field((), description='RGB-D folders with rgb/ and depth/')
-    kitti: Path | None = Field(None, description='folder of KITTI that kitti_list counts from')
-    kitti_list: Path | None = Field(None, description='lines COLOUR DEPTH FOCAL, as Eigen split')
-    nyu: Path | None = Field(
+    bags: HomePaths = Field((), description='recordings')
+    folders: HomePaths = Field((), description='RGB-D folders with rgb/ and depth/')
+    kitti: HomePath | None = Field(None, description='folder of KITTI that kitti_list counts from')
+    kitti_list: HomePath | None = Field(
+        None, description='lines COLOUR DEPTH FOCAL, as Eigen split'
+    )
+    nyu: HomePath | None = Field(
         None, description='nyu_depth_v2_labeled.mat, or the folder that nyu_list counts from'
     )
-    nyu_list: Path | None = Field(None, description='lines COLOUR DEPTH FOCAL, as the authors do')
+    nyu_list: HomePath | None = Field(
+        None, description='lines COLOUR DEPTH FOCAL, as the authors do'
+    )
     image_topic: str | None = Field(None, description='none: found by type and name')
     camera_info_topic: str | None = Field(None, description='likewise')
     depth_topic: str | None = Field(None, description='likewise')

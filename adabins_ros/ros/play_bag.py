@@ -16,7 +16,7 @@ from adabins_ros.dds_profile import set_dds_profile
 import typer
 
 if TYPE_CHECKING:
-    from adabins_ros.bags import Recording
+    from adabins_ros.recordings import Recording
     from adabins_ros.ros.bag_player import BagPlayer
     from adabins_ros.ros.process import StopSignals
 
@@ -66,7 +66,7 @@ def play(
     remaps = _remaps(remap or [])
     # Before Fast DDS reads it: at the default settings large images are lost.
     set_dds_profile(os.environ)
-    from adabins_ros.bags import open_recording
+    from adabins_ros.recordings import open_recording
     from adabins_ros.ros.bag_player import BagPlayer
     from adabins_ros.ros.process import StopSignals
     import rclpy

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adabins_ros import settings
-from adabins_ros.frames.config import Section, SourceConfig
+from adabins_ros.frames.config import HomePath, HomePaths, Section, SourceConfig
 from adabins_ros.model.config import BinStrategy
 from pydantic import Field
 import yaml
@@ -41,7 +41,7 @@ class NetworkConfig(Section):
 class DataConfig(SourceConfig):
     """Where the frames come from and how they are cut and batched."""
 
-    frames: Path | None = Field(
+    frames: HomePath | None = Field(
         None, description='folder for the frames of recordings; none: frames/ in that of the run'
     )
     split: Literal['time', 'bag'] = Field(
@@ -51,7 +51,7 @@ class DataConfig(SourceConfig):
     split_gap_s: float = Field(
         1.0, ge=0, description='frames so near to the held out ones are not used'
     )
-    validation_bags: tuple[Path, ...] = Field((), description='recordings that are held out')
+    validation_bags: HomePaths = Field((), description='recordings that are held out')
     size: tuple[int, int] | None = Field(
         None, description='height, width that the network sees, px; none: its input_size'
     )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+from adabins_ros.command_line import arguments_of
 from adabins_ros.recordings import find_camera_topics, iterate_frames, open_recording
 import cv2
 import numpy as np
@@ -103,6 +104,19 @@ def test_a_folder_can_be_packed_raw_and_at_another_rate(ros_environment, folder,
     with open_recording(output) as recording:
         assert recording.topics['/camera/image_raw'].msgtype == 'sensor_msgs/msg/Image'
         assert recording.end_ns - recording.start_ns == pytest.approx(4 * 50e6)
+
+
+def test_the_home_folder_can_be_written_as_people_do(ros_environment, folder, tmp_path):
+    """No shell expands --output=~/x, and launch files expand nothing."""
+    environment = {**ros_environment, 'HOME': str(tmp_path)}
+    done = adabins(environment, 'pack', '~/room', '--output=~/room.mcap')
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'room.mcap').is_file()
+
+
+def test_a_name_below_the_node_is_no_folder():
+    words = ['--remap', '~/a:=b', '--ros-args', '-r', '~/depth:=depth', '--params-file', '~/x']
+    assert arguments_of(words) == words
 
 
 def test_packing_never_overwrites(ros_environment, folder, tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 from adabins_ros.evaluation.evaluate import evaluate
 from adabins_ros.evaluation.frames import EvaluationError, FrameChoice, Frames, open_frames
 from adabins_ros.evaluation.protocols import Protocol
+from adabins_ros.frames.config import DataSettings
 from adabins_ros.messages import image_fields
 from adabins_ros.recordings import (
     extract_frames,
@@ -19,7 +20,7 @@ from adabins_ros.recordings import (
     recorded_pairs,
     RecordingError,
 )
-from adabins_ros.settings import ConfigError
+from adabins_ros.settings import ConfigError, load_settings
 from adabins_ros.training.config import load_config, save_config
 from adabins_ros.training.data import build_data
 import numpy as np
@@ -53,6 +54,16 @@ def test_a_recording_is_read_by_the_settings_of_its_data(walls, tmp_path):
         open_frames('bags', [bag], overrides=['data.depth_topic=/nowhere'])
     with pytest.raises(ConfigError, match=r'did you mean data\.image_topic'):
         open_frames('bags', [bag], overrides=['data.imagetopic=/camera'])
+
+
+def test_one_path_needs_no_list_and_may_start_from_home(walls, tmp_path, monkeypatch):
+    """As people write it in a configuration: `bags: ~/run1`."""
+    pack_folder(walls(frames=1), tmp_path / 'run1.mcap')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    words = ['data.bags=~/run1.mcap', 'data.folders=[~/walls]']
+    config = load_settings(DataSettings, {}, words).data
+    assert config.bags == (tmp_path / 'run1.mcap',)
+    assert config.folders == (tmp_path / 'walls',)
 
 
 def _list(
