@@ -85,7 +85,7 @@ def read_results(outputs: Path, bag: Path, topics: CameraTopics) -> DemoResults:
         step = -(-len(stamps) // MOST_COMPARED)
         for index, (depth, frame) in enumerate(_matched(published, frames)):
             if frame.depth is not None and index % step == 0:
-                depth = _resized(depth, frame.depth)
+                depth = _resized(_in_range(depth), frame.depth)
                 errors.append(depth_errors(depth, frame.depth, *TRUE_RANGE_M))
             while wanted and frame.stamp_ns >= wanted[0]:
                 shown[frame.stamp_ns] = frame
@@ -129,6 +129,12 @@ def _matched(
             return
         if frame.stamp_ns == message.log_ns:
             yield decode_depth(message.decode()), frame
+
+
+def _in_range(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return depth (H, W), m, with the nearest and farthest known for out of range (REP 117)."""
+    known = depth[np.isfinite(depth)]
+    return depth.clip(known.min(), known.max()) if known.size else depth
 
 
 def _resized(depth: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.float32]:

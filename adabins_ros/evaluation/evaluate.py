@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 import math
 from typing import Protocol as Interface
+from typing import TYPE_CHECKING
 
 from adabins_ros.evaluation.errors import (
     average,
@@ -20,9 +21,11 @@ from adabins_ros.evaluation.frames import Frames
 from adabins_ros.evaluation.protocols import Protocol
 from adabins_ros.evaluation.uncertainty import Calibration, Sparsification
 from adabins_ros.frames import RgbdSample
-from adabins_ros.inference.estimate import DepthEstimate
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from adabins_ros.inference.estimate import DepthEstimate
 
 Read = tuple[int, RgbdSample | Exception]
 """Number of a frame, and the frame or why it is unusable."""

@@ -10,20 +10,22 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from adabins_ros.evaluation.errors import average, DepthErrors
 from adabins_ros.evaluation.evaluate import Evaluation, FrameResult
 from adabins_ros.evaluation.frames import Frames
 from adabins_ros.evaluation.protocols import Protocol, published
 from adabins_ros.evaluation.uncertainty import ONE_STD_SHARE, TWO_STD_SHARE
-from adabins_ros.inference.predictor import DepthPredictor
 from adabins_ros.provenance import environment, sha256
 import numpy as np
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from adabins_ros.inference.predictor import DepthPredictor
 
 Rows = Mapping[str, Mapping[str, float]]
 """Name of a method or run -> figure by its name in DepthErrors; `asdict` of one is a row."""
