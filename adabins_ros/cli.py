@@ -260,12 +260,12 @@ def export(
         raise typer.BadParameter('--size is for onnx: a safetensors file takes any legal size')
     with explained('export'):
         if file_format == 'safetensors':
-            from adabins_ros.inference.exporting import export_safetensors
+            from adabins_ros.inference.export import export_safetensors
 
             name = export_safetensors(model, output, depth_range=depth_range)
             typer.echo(f'{output}: {name}, {output.stat().st_size / 1e6:.1f} MB')
             return
-        from adabins_ros.inference.exporting import export_onnx
+        from adabins_ros.inference.export import export_onnx
 
         exported = export_onnx(model, output, size=size, depth_range=depth_range)
         typer.echo(

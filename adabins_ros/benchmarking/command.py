@@ -12,16 +12,14 @@ import re
 from typing import Any
 
 from adabins_ros.benchmarking.measuring import Figures, measure, peak_memory_mb
-from adabins_ros.inference.engines import check_engine
-from adabins_ros.inference.engines.building import version
-from adabins_ros.inference.engines.cache import machine
-from adabins_ros.inference.engines.engine import is_installed
+from adabins_ros.inference.device import find_gpu
+from adabins_ros.inference.engines.engine import check_engine, is_installed, Place
+from adabins_ros.inference.kept import machine, version
 from adabins_ros.inference.predictor import DepthPredictor
 from adabins_ros.model.errors import ModelError
 from adabins_ros.provenance import environment
 from rich.console import Console
 from rich.table import Table
-import torch
 
 _TRIED = ('torch', 'onnx', 'openvino')
 _SIZE = re.compile(r'([1-9]\d{0,4})x([1-9]\d{0,4})')
@@ -83,7 +81,7 @@ def run_benchmark(
         figures = [each for size in image_sizes for each in measure(predictors, size, rounds)]
         for predictor in predictors.values():
             predictor.close()
-        auto = DepthPredictor.from_pretrained(model, device=device, patient=True)
+        auto = DepthPredictor.from_pretrained(model, device=device)
         console.print(_table(auto.config.name, figures, memory))
         console.print(f'engine auto takes {auto.engine} here', highlight=False)
         report['models'][model] = {
@@ -121,7 +119,7 @@ def _predictors(
 
 
 def _table(name: str, figures: Sequence[Figures], memory: dict[str, float]) -> Table:
-    table = Table(title=f'{name} on {machine()}, {torch.get_num_threads()} threads')
+    table = Table(title=f'{name} on {machine()}, {Place().threads} threads')
     table.add_column('camera')
     table.add_column('network saw')
     table.add_column('engine')
@@ -151,8 +149,8 @@ def _machine() -> dict[str, Any]:
     return {
         'processor': machine(),
         'processors': len(os.sched_getaffinity(0)),
-        'threads': torch.get_num_threads(),
-        'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        'threads': Place().threads,
+        'gpu': find_gpu(),
         'engines': {name: version(name) for name in _TRIED if is_installed(name)},
     }
 

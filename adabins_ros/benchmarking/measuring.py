@@ -9,7 +9,7 @@ import subprocess
 import sys
 from time import perf_counter
 
-from adabins_ros.inference.engines.checking import sample_pictures
+from adabins_ros.inference.checking import sample_pictures
 from adabins_ros.inference.predictor import DepthPredictor
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,10 @@ _PROBE = r"""
 import re, sys
 from pathlib import Path
 from adabins_ros import DepthPredictor
-from adabins_ros.inference.engines.checking import sample_pictures
+from adabins_ros.inference.checking import sample_pictures
 model, engine, device, height, width = sys.argv[1:]
 predictor = DepthPredictor.from_pretrained(model, engine=engine, device=device)
-picture = sample_pictures((1, int(height), int(width)))[0].numpy()
+picture = sample_pictures((1, int(height), int(width)))[0]
 for _ in range(3):
     predictor.predict(picture)
 # Not getrusage's ru_maxrss, which starts from what the process had that started this one.
@@ -69,7 +69,7 @@ def measure(
         In the order of the predictors.
 
     """
-    picture = sample_pictures((1, *image_size))[0].numpy()
+    picture = sample_pictures((1, *image_size))[0]
     estimates = {name: predictor.predict(picture) for name, predictor in predictors.items()}
     warming = max(1, rounds // 5)
     seconds: dict[str, list[float]] = {name: [] for name in predictors}
@@ -105,7 +105,7 @@ def peak_memory_mb(model: str, engine: str, device: str, image_size: Sequence[in
     """
     Return the most memory that a process takes to load a model and predict, MB.
 
-    It is the resident memory of a process of its own, with Python, torch and the engine.
+    It is the resident memory of a process of its own, with Python and the engine.
 
     Raises
     ------

@@ -6,20 +6,39 @@ Every rewrite is exact in real arithmetic, so the depth changes only by rounding
 switched off by itself, which is how ``benchmarks/rewrites.py`` measures them.
 """
 
+from __future__ import annotations
+
 import copy
+from dataclasses import dataclass
 
 from adabins_ros.inference.deployed_decoder import DeployedDecoder
-from adabins_ros.inference.folding import fold_batch_norms
-from adabins_ros.inference.hybrid_regression import HybridRegression
-from adabins_ros.inference.rewrites import Rewrites
-from adabins_ros.model.adabins import AdaBins, DepthDistribution
-from adabins_ros.model.bins import at_least_single, depth_and_std
+from adabins_ros.model.adabins import AdaBins
+from adabins_ros.model.bins import at_least_single
+from adabins_ros.model.errors import ModelError
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+
+@dataclass(frozen=True)
+class Rewrites:
+    """Which rewrites ``deploy`` makes where the shapes allow; by default those that pay."""
+
+    fold_norms: bool = True
+    """Batch norms into the convolutions before them."""
+    merge_bottleneck: bool = True
+    """The encoder's head and the bottleneck into the first up-sampling block's convolution."""
+    low_resolution_from: int | None = 384
+    """Coarse channels from which conv(up(x)) multiplies before it up-samples."""
+
+
+AS_WRITTEN = Rewrites(False, False, None)
+"""None of them: the trained modules as they are."""
 
 
 @torch.no_grad()
-def deploy(network: AdaBins, rewrites: Rewrites | None = None) -> nn.Module:
+def deploy(network: AdaBins, rewrites: Rewrites | None = None) -> AdaBins:
     """
     Build the graph that inference runs.
 
@@ -32,50 +51,183 @@ def deploy(network: AdaBins, rewrites: Rewrites | None = None) -> nn.Module:
 
     Returns
     -------
-    nn.Module
-        Maps the image to a ``DepthDistribution`` like the network, for any legal size and batch.
-        Without Python that depends on data, so that it can be traced and exported; it can't be
-        trained or saved as a checkpoint.
+    AdaBins
+        The same function for any legal size and batch, with other modules in it: it can be traced
+        and exported, but neither trained nor saved as a checkpoint.
 
     """
     rewrites = rewrites or Rewrites()
+    deployed = copy.deepcopy(network).eval().requires_grad_(False)
     if rewrites.fold_norms:
-        network = fold_batch_norms(network)
-    else:
-        network = copy.deepcopy(network).eval().requires_grad_(False)
-    return DeployedAdaBins(network, rewrites).requires_grad_(False)
+        _fold_batch_norms(deployed)
+    deployed.decoder = DeployedDecoder(
+        deployed.encoder,
+        deployed.decoder,
+        merge_bottleneck=rewrites.merge_bottleneck,
+        low_resolution_from=rewrites.low_resolution_from,
+    )
+    if deployed.config.bin_strategy == 'adaptive':
+        deployed.mini_vit.regressor = InSinglePrecision(*deployed.mini_vit.regressor)
+    return deployed.eval().requires_grad_(False)
 
 
-class DeployedAdaBins(nn.Module):
-    """The network's graph with rewrites; made by ``deploy`` from a network that it takes over."""
+class PixelNetwork(nn.Module):
+    """
+    From pixels to what an engine gives: a network with the normalisation of its image.
 
-    def __init__(self, network: AdaBins, rewrites: Rewrites) -> None:
+    Parameters
+    ----------
+    network : AdaBins
+        As it was trained, or deployed.
+    memory_format : torch.memory_format
+        Of the image that the network sees.
+
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self, network: AdaBins, memory_format: torch.memory_format = torch.contiguous_format
+    ) -> None:
         super().__init__()
-        self.config = network.config
-        self.encoder = network.encoder
-        self.decoder = DeployedDecoder(network.encoder, network.decoder, rewrites)
-        if self.config.bin_strategy == 'adaptive':
-            self.regression = HybridRegression(
-                network, fold_kernels=rewrites.fold_kernels, tile_pixels=rewrites.tile_pixels
-            )
-        elif self.config.bin_strategy != 'regression':
-            self.fixed_bins = network.fixed_bins
+        self.network = network
+        self.memory_format = memory_format
+        self.register_buffer('mean', torch.tensor(network.config.mean).view(1, 3, 1, 1))
+        self.register_buffer('std', torch.tensor(network.config.std).view(1, 3, 1, 1))
         self.eval()
 
-    def forward(self, image: torch.Tensor) -> DepthDistribution:
-        """Estimate depth and its distribution, as ``AdaBins.forward`` does."""
-        decoded = self.decoder(self.encoder(image))
-        strategy = self.config.bin_strategy
-        if strategy == 'regression':
-            low, high = self.config.min_depth, self.config.max_depth
-            depth = low + (high - low) * torch.sigmoid(decoded.to(at_least_single(decoded)))
-            nothing = depth.new_empty((depth.shape[0], 0))
-            return DepthDistribution(depth, torch.full_like(depth, torch.nan), nothing)
-        if strategy == 'adaptive':
-            depth, std, centers = self.regression(decoded)
-        else:
-            centers = self.fixed_bins(decoded.shape[0])
-            depth, std = depth_and_std(decoded, centers)
-        if self.config.std_factor != 1:
-            std = std * self.config.std_factor
-        return DepthDistribution(depth, std, centers)
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Give depth and std (B, h, w) and bin centres (B, N) of (B, H, W, 3) uint8 pixels."""
+        # In the authors' order of roundings: deep random networks magnify any other one.
+        normal = (image.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        depth, std, centers = self.network(normal.contiguous(memory_format=self.memory_format))
+        return depth[:, 0], std[:, 0], centers
+
+
+class InSinglePrecision(nn.Sequential):
+    """
+    Layers that compute in float32 whatever autocast says; double precision is kept.
+
+    Those of the bins' widths: little arithmetic, through which an error in half precision would
+    move the depth of all pixels.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run the layers."""
+        kind = x.device.type
+        if not torch.is_autocast_enabled(kind):
+            return super().forward(x)
+        with torch.autocast(kind, enabled=False):
+            return super().forward(x.to(at_least_single(x)))
+
+
+def make_traceable(network: nn.Module) -> nn.Module:
+    """
+    Replace every ``nn.TransformerEncoder`` in place by plain operations with the same weights.
+
+    torch's own has fused kernels that ONNX lacks, and keeps the number of tokens that it was
+    traced with.
+
+    Raises
+    ------
+    ModelError
+        If a transformer is of a kind that is not known here.
+
+    """
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.TransformerEncoder):
+                layers = (_PostNormLayer(layer) for layer in child.layers)
+                setattr(parent, name, nn.Sequential(*layers))
+    return network.eval()
+
+
+class _PostNormLayer(nn.Module):
+    """What ``nn.TransformerEncoderLayer`` does with (B, S, E) in evaluation mode."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(layer, nn.TransformerEncoderLayer) or layer.norm_first:
+            raise ModelError(f'{layer} can not be exported: only post-norm layers can')
+        if layer.activation is not functional.relu:
+            raise ModelError(f'{layer} can not be exported: only layers with ReLU can')
+        attention = layer.self_attn
+        self.heads = attention.num_heads
+        assert attention.in_proj_weight is not None
+        self.in_weight, self.in_bias = attention.in_proj_weight, attention.in_proj_bias
+        self.out = attention.out_proj
+        self.norm1, self.norm2 = layer.norm1, layer.norm2
+        self.mlp = nn.Sequential(layer.linear1, nn.ReLU(), layer.linear2)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        projected = functional.linear(tokens, self.in_weight, self.in_bias)
+        size = tokens.shape[-1] // self.heads
+        # (B, S, 3 E) to three of (B, heads, S, size).
+        query, key, value = (
+            part.reshape(tokens.shape[0], -1, self.heads, size).transpose(1, 2)
+            for part in projected.chunk(3, dim=-1)
+        )
+        weights = torch.softmax((query * size**-0.5) @ key.transpose(2, 3), dim=-1)
+        attended = (weights @ value).transpose(1, 2).flatten(2)
+        tokens = self.norm1(tokens + self.out(attended))
+        return self.norm2(tokens + self.mlp(tokens))
+
+
+def _fold_batch_norms(network: AdaBins) -> None:
+    """
+    Fold every batch norm that directly follows a convolution into it, in place.
+
+    Which norm follows which convolution is seen in one forward pass, so that it holds for any
+    timm backbone.
+    """
+    parents = {
+        module: (parent, name)
+        for parent in network.modules()
+        for name, module in parent.named_children()
+    }
+    for convolution, norm in _pairs(network):
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        convolution.weight, convolution.bias = fuse_conv_bn_weights(
+            convolution.weight,
+            convolution.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
+        )
+        parent, name = parents[norm]
+        # timm's norms apply the activation as well.
+        setattr(parent, name, getattr(norm, 'act', nn.Identity()))
+
+
+def _pairs(network: AdaBins) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Find the norms whose input is the untouched output of one convolution."""
+    made_by: dict[int, tuple[nn.Conv2d, torch.Tensor]] = {}
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+
+    def convolved(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        # Holding the tensor keeps its identity from being given to another one.
+        made_by[id(output)] = module, output
+
+    def normed(module: nn.Module, inputs: tuple) -> None:
+        assert isinstance(module, nn.BatchNorm2d)
+        convolution, _ = made_by.pop(id(inputs[0]), (None, None))
+        if convolution is not None:
+            pairs.append((convolution, module))
+
+    hooks = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            hooks.append(module.register_forward_hook(convolved))
+        elif isinstance(module, nn.BatchNorm2d):
+            hooks.append(module.register_forward_pre_hook(normed))
+    dtype = next(network.parameters()).dtype
+    # The mini-ViT has no batch norms, so that the size need not be legal for it.
+    network.decoder(network.encoder(torch.zeros(1, 3, 64, 64, dtype=dtype)))
+    for hook in hooks:
+        hook.remove()
+    return pairs

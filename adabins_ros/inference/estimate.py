@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a prediction is, and how an image's and its mirrored image's are averaged."""
+"""What a prediction is, and the way of an image to it: resized, an engine, up-sampled, scaled."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
-from adabins_ros.inference.stage_times import StageTimes
-from adabins_ros.model.adabins import DepthDistribution
+from adabins_ros.inference.engines.engine import Engine
+from adabins_ros.inference.resizing import resized, upsampled
 import numpy as np
 from numpy.typing import NDArray
-import torch
 
 
 @dataclass(frozen=True)
@@ -30,63 +31,89 @@ class DepthEstimate:
     """Time taken by the stages ``resize``, ``network`` and ``upsample``; in a batch, by all."""
 
 
-@dataclass(frozen=True)
-class DeviceEstimate:
-    """What the network says about one image, still where it was computed."""
+def estimate_together(
+    engine: Engine,
+    images: Sequence[NDArray[np.uint8]],
+    scales: Sequence[float],
+    size: tuple[int, int],
+    *,
+    depth_range: tuple[float, float],
+    flip_average: bool = False,
+) -> list[DepthEstimate]:
+    """
+    Estimate the depth of images in one run of an engine.
 
-    moments: torch.Tensor
-    """(2, H, W) float32: depth and standard deviation as ``DepthEstimate`` has them, metres."""
-    bin_centers: torch.Tensor
-    """(N,) float32, metres."""
-    image: torch.Tensor | None
-    """(H, W, 3) uint8 RGB, the image on a GPU; None on the CPU, where it is the caller's."""
-    inference_size: tuple[int, int]
-    """Height and width that the network saw, pixels."""
-    focal_scale: float
-    """Factor by which the focal correction has multiplied moments and centres."""
-    times: StageTimes
-    """Of ``resize``, ``network`` and ``upsample``; in a batch, of all images."""
+    Parameters
+    ----------
+    engine : Engine
+        Runs the network.
+    images : sequence of numpy.ndarray
+        (H, W, 3) uint8 RGB, each of its own size.
+    scales : sequence of float
+        For each, by how much its camera's focal length multiplies depth.
+    size : (int, int)
+        Height and width that the network is to see, pixels.
+    depth_range : (float, float)
+        Within which depth lies before it is scaled, metres.
+    flip_average : bool
+        Average with the mirrored images, which are part of the batch.
 
-    @property
-    def depth(self) -> torch.Tensor:
-        """(H, W) float32, metres."""
-        return self.moments[0]
+    Returns
+    -------
+    list of DepthEstimate
 
-    @property
-    def std(self) -> torch.Tensor:
-        """(H, W) float32, metres; NaN for the regression strategy."""
-        return self.moments[1]
+    """
+    started = perf_counter()
+    seen = [resized(image, size) for image in images]
+    if flip_average:
+        seen += [image[:, ::-1] for image in seen]
+    batch = np.stack(seen) if len(seen) > 1 else seen[0][None]
+    ready = perf_counter()
+    outputs = engine.run({'image': np.ascontiguousarray(batch)})
+    ran = perf_counter()
+    # (B, 2, h, w), so that both maps are up-sampled at once.
+    moments = np.stack([outputs['depth'], outputs['std']], 1)
+    if flip_average:
+        moments = averaged_with_mirrored(moments)
+    estimates = []
+    for index, (image, scale) in enumerate(zip(images, scales, strict=True)):
+        depth, std = upsampled(moments[index], image.shape[:2])
+        np.clip(depth, *depth_range, out=depth)
+        centers = outputs['bin_centers'][index]
+        if scale != 1:
+            depth *= np.float32(scale)
+            std *= np.float32(scale)
+            centers = centers * np.float32(scale)
+        estimates.append(DepthEstimate(depth, std, centers, size, scale))
+    seconds = {
+        'resize': ready - started,
+        'network': ran - ready,
+        'upsample': perf_counter() - ran,
+    }
+    for estimate in estimates:
+        estimate.seconds.update(seconds)
+    return estimates
 
-    def on_host(self) -> DepthEstimate:
-        """Wait for it, and download it if it is on a GPU."""
-        depth, std = self.moments.cpu().numpy()
-        return DepthEstimate(
-            depth,
-            std,
-            self.bin_centers.cpu().numpy(),
-            self.inference_size,
-            self.focal_scale,
-            self.times.seconds(),
-        )
 
-
-def merge_flipped(both: DepthDistribution) -> torch.Tensor:
+def averaged_with_mirrored(moments: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     Average images' predictions with their mirrored images'.
 
     Parameters
     ----------
-    both : DepthDistribution
-        Of a batch of 2 B: the images, then the images mirrored.
+    moments : numpy.ndarray
+        (2 B, 2, h, w): depth and standard deviation of the images, then of the images mirrored.
 
     Returns
     -------
-    torch.Tensor
+    numpy.ndarray
         (B, 2, h, w): the mean depth, and the standard deviation of the two distributions mixed
         half and half; metres.
 
     """
-    halves = (maps.chunk(2) for maps in both[:2])
-    depth, std = (torch.stack([straight, other.flip(-1)]) for straight, other in halves)
-    variance = std.square().mean(0) + depth.var(0, correction=0)
-    return torch.cat([depth.mean(0), variance.sqrt()], 1)
+    straight, other = np.split(moments, 2)
+    other = other[..., ::-1]
+    depth = (straight[:, 0] + other[:, 0]) / 2
+    spread = (straight[:, 0] - other[:, 0]) / 2
+    variance = (straight[:, 1] ** 2 + other[:, 1] ** 2) / 2 + spread**2
+    return np.stack([depth, np.sqrt(variance)], 1)

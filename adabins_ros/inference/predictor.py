@@ -1,89 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
 """DepthPredictor: one RGB array in, metric depth with its standard deviation out."""
 
-from collections.abc import Sequence
-import os
+from __future__ import annotations
 
-from adabins_ros.inference.device import choose_device, choose_precision
-from adabins_ros.inference.engines import (
-    check_engine,
-    is_onnx,
-    NetworkSource,
-    OnnxModel,
-    open_engine,
-    open_file,
-    Place,
-    read_onnx,
-)
-from adabins_ros.inference.estimate import DepthEstimate, DeviceEstimate
-from adabins_ros.inference.frame_estimator import FrameEstimator
-from adabins_ros.inference.sizing import check_legal
-from adabins_ros.model.adabins import AdaBins
-from adabins_ros.model.checkpoint import load_model
-from adabins_ros.model.config import AdaBinsConfig
+from collections.abc import Sequence
+import math
+import os
+from typing import TYPE_CHECKING
+
+from adabins_ros.inference.choosing import find, Model, of_network, Running
+from adabins_ros.inference.estimate import DepthEstimate, estimate_together
+from adabins_ros.inference.input_size import check_legal, inference_size
+from adabins_ros.inference.resizing import check_image
 from adabins_ros.model.errors import ModelError
-from adabins_ros.model.model_file import find_model, ModelFile
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from adabins_ros.model.adabins import AdaBins
+
+__all__ = ['DepthEstimate', 'DepthPredictor']
 
 
 class DepthPredictor:
     """
     A loaded network on its device. Make one with ``from_pretrained``.
 
-    ``predict`` is meant for one thread at a time.
+    ``predict`` and ``settle`` are meant for one thread at a time.
     """
 
     def __init__(
         self,
-        network: AdaBins | ModelFile | OnnxModel,
+        network: AdaBins | Model,
         *,
         device: str = 'auto',
         precision: str = 'auto',
         engine: str = 'auto',
-        patient: bool = False,
         flip_average: bool = False,
         inference_size: tuple[int, int] | None = None,
         pixel_budget: int | None = None,
         focal_correction: bool = True,
+        wait: bool = True,
     ) -> None:
-        check_engine(engine)
-        self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device)
-        self.config: AdaBinsConfig = network.config
+        model = network if isinstance(network, Model) else of_network(network)
+        self.config = model.config
+        self.parameter_count = model.parameter_count
         self.flip_average = flip_average
         self.focal_correction = focal_correction
-        if isinstance(network, OnnxModel) and network.fixed_size is not None:
-            if inference_size not in (None, network.fixed_size):
-                raise ModelError(
-                    f'{network.path} takes images of {network.fixed_size} pixels alone; leave '
-                    f'inference_size {inference_size} out, or export it without a size'
-                )
-            inference_size = network.fixed_size
+        self._pixel_budget = pixel_budget
+        fixed_size = model.exported.fixed_size if model.exported else None
+        if fixed_size is not None and inference_size not in (None, fixed_size):
+            raise ModelError(
+                f'{model.file} takes images of {fixed_size} pixels alone; leave inference_size '
+                f'{inference_size} out, or export it without a size'
+            )
+        self._requested_size = fixed_size or inference_size
         try:
             if inference_size is not None:
                 check_legal(inference_size, self.config)
-            if pixel_budget is not None and pixel_budget < 1:
-                raise ValueError(f'pixel_budget {pixel_budget} must be positive')
+            usual = self._size(self.config.input_size)
         except ValueError as error:
             raise ModelError(str(error)) from error
-        place = Place(self.device, self.dtype, prefers_gpu=device == 'auto')
-        if isinstance(network, OnnxModel):
-            self.parameter_count = network.parameter_count
-            opened = open_file(engine, network, place)
-        else:
-            source = NetworkSource(network)
-            self.parameter_count = source.parameter_count
-            opened = open_engine(engine, source, place, patient=patient)
-        self._engine_description = opened.description
-        self._estimator: FrameEstimator | None = FrameEstimator(
-            opened,
-            self.config,
-            flip_average=flip_average,
-            focal_correction=focal_correction,
-            inference_size=inference_size,
-            pixel_budget=pixel_budget,
-        )
+        shape = (2 if flip_average else 1, *usual)
+        self._running: Running | None = Running(model, engine, device, precision, shape, wait)
+        self._description = self._running.engine.description
+        self.device: str = self._running.engine.device
 
     @classmethod
     def from_pretrained(
@@ -94,14 +75,17 @@ class DepthPredictor:
         device: str = 'auto',
         precision: str = 'auto',
         engine: str = 'auto',
-        patient: bool = False,
         flip_average: bool = False,
         inference_size: tuple[int, int] | None = None,
         pixel_budget: int | None = None,
         focal_correction: bool = True,
-    ) -> 'DepthPredictor':
+        wait: bool = True,
+    ) -> DepthPredictor:
         """
         Load a preset or a model file.
+
+        A checkpoint is exported, checked and measured once, in another process; the result is kept
+        in the user's cache folder for later starts.
 
         Parameters
         ----------
@@ -112,14 +96,14 @@ class DepthPredictor:
         depth_range : (float, float), optional
             d_min and d_max in metres, for an authors' file whose name does not tell.
         device : str
-            'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
+            'auto' (the NVIDIA GPU where there is one and something installed that can use it, else
+            the CPU), 'cpu', 'cuda' or 'cuda:N'.
         precision : str
             'auto' (float16 on a GPU), 'float32', 'float16' or 'bfloat16'.
         engine : str
-            'auto' (what is installed and fastest here), 'torch', 'torch_compile', 'onnx' or
-            'openvino'; see ``engines.open_engine``.
-        patient : bool
-            Let 'auto' try all engines, with a large network too, which takes minutes once.
+            'auto', 'torch', 'torch_compile', 'onnx' or 'openvino'. 'auto' takes ONNX Runtime, or
+            OpenVINO where that is installed and at least a tenth faster; torch for a checkpoint on
+            a GPU without ONNX Runtime's build for it.
         flip_average : bool
             Average with the prediction of the mirrored image, as the paper's figures do.
         inference_size : (int, int), optional
@@ -128,6 +112,9 @@ class DepthPredictor:
             Most pixels that the network should see.
         focal_correction : bool
             Scale depth by the ratio of the camera's focal length to the training one.
+        wait : bool
+            Return when the final engine is ready. Otherwise return as soon as something can run;
+            ``settle`` changes over when the final engine is built.
 
         Returns
         -------
@@ -139,24 +126,16 @@ class DepthPredictor:
             If the model can't be loaded or an option can't be had here; the text says why.
 
         """
-        check_engine(engine)
-        choose_precision(precision, choose_device(device))
-        if is_onnx(model) and depth_range is not None:
-            raise ModelError(
-                f'model file {model} holds its depth range: leave depth_range {depth_range} out, '
-                'or export it anew'
-            )
-        network = read_onnx(model) if is_onnx(model) else find_model(model, depth_range)
         return cls(
-            network or load_model(model, depth_range),
+            find(model, depth_range, engine),
             device=device,
             precision=precision,
             engine=engine,
-            patient=patient,
             flip_average=flip_average,
             inference_size=inference_size,
             pixel_budget=pixel_budget,
             focal_correction=focal_correction,
+            wait=wait,
         )
 
     @property
@@ -171,18 +150,35 @@ class DepthPredictor:
         return (
             f'{self.config.name}{state}, {self.config.min_depth:g} to '
             f'{self.config.max_depth:g} m, {self.parameter_count / 1e6:.1f} M parameters, '
-            f'{self._engine_description}'
+            f'{self._description}'
         )
 
     @property
     def engine(self) -> str:
-        """Name of the engine that runs the network; never 'auto'."""
+        """Name of the engine that runs the network now; never 'auto'."""
         return self._alive().engine.name
 
     @property
-    def on_gpu(self) -> bool:
-        """Whether estimates are computed and lie on a GPU (torch's memory there)."""
-        return self._alive().engine.device.type == 'cuda'
+    def notice(self) -> str | None:
+        """What a user should know: a GPU that is not used, an engine that was refused."""
+        return self._alive().notice
+
+    def settle(self) -> bool:
+        """
+        Change over to the final engine if it was built meanwhile; cheap, to ask between frames.
+
+        Returns
+        -------
+        bool
+            Whether the engine is another one now.
+
+        """
+        running = self._alive()
+        changed = running.settle()
+        if changed:
+            self._description = running.engine.description
+            self.device = running.engine.device
+        return changed
 
     def predict(
         self, image: NDArray[np.uint8], focal_length_px: float | None = None
@@ -211,27 +207,7 @@ class DepthPredictor:
             If the predictor is closed.
 
         """
-        return self.predict_on_device(image, focal_length_px).on_host()
-
-    def predict_on_device(
-        self, image: NDArray[np.uint8], focal_length_px: float | None = None
-    ) -> DeviceEstimate:
-        """
-        Do what ``predict`` does, but leave the result where it was computed.
-
-        On a GPU this returns before it is computed. The result stays valid.
-        """
-        return self._alive()([image], [focal_length_px])[0]
-
-    def predict_batch_on_device(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        focal_lengths_px: Sequence[float | None] | None = None,
-    ) -> list[DeviceEstimate]:
-        """Do what ``predict_batch`` does, but leave the results where they were computed."""
-        estimator = self._alive()
-        focals = [None] * len(images) if focal_lengths_px is None else focal_lengths_px
-        return estimator(images, focals)
+        return self.predict_batch([image], [focal_length_px])[0]
 
     def predict_batch(
         self,
@@ -241,7 +217,8 @@ class DepthPredictor:
         """
         Estimate the depth of several images, such as those of a robot's cameras.
 
-        Those that the network sees in the same size go through it together.
+        On a GPU those that the network sees in the same size go through it together. On a CPU they
+        go one by one: a batch takes as long, and engines plan anew for each size of it.
 
         Parameters
         ----------
@@ -263,8 +240,33 @@ class DepthPredictor:
             If the predictor is closed.
 
         """
-        left = self.predict_batch_on_device(images, focal_lengths_px)
-        return [estimate.on_host() for estimate in left]
+        engine = self._alive().engine
+        focals = [None] * len(images) if focal_lengths_px is None else focal_lengths_px
+        if len(focals) != len(images):
+            raise ValueError(
+                f'{len(focals)} focal_lengths_px for {len(images)} images: give one, or None, for '
+                'each image'
+            )
+        batches: dict[tuple[object, ...], list[int]] = {}
+        scales = []
+        for index, (image, focal) in enumerate(zip(images, focals, strict=True)):
+            check_image(image)
+            size = self._size((image.shape[0], image.shape[1]))
+            scales.append(self._focal_scale(focal, size[1] / image.shape[1]))
+            together = size if engine.device != 'cpu' else (*size, index)
+            batches.setdefault(together, []).append(index)
+        estimates: dict[int, DepthEstimate] = {}
+        for (height, width, *_), members in batches.items():
+            made = estimate_together(
+                engine,
+                [images[n] for n in members],
+                [scales[n] for n in members],
+                (height, width),
+                depth_range=(self.config.min_depth, self.config.max_depth),
+                flip_average=self.flip_average,
+            )
+            estimates.update(zip(members, made, strict=True))
+        return [estimates[index] for index in range(len(images))]
 
     def warm_up(self) -> None:
         """Run one frame of the training size, so that the first real one is not slow."""
@@ -272,11 +274,21 @@ class DepthPredictor:
 
     def close(self) -> None:
         """Free the network and the device's memory; the predictor can't be used afterwards."""
-        if self._estimator is not None:
-            self._estimator.engine.close()
-            self._estimator = None
+        if self._running is not None:
+            self._running.close()
+            self._running = None
 
-    def _alive(self) -> FrameEstimator:
-        if self._estimator is None:
+    def _size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        return inference_size(image_size, self.config, self._requested_size, self._pixel_budget)
+
+    def _focal_scale(self, focal_length_px: float | None, resize_factor: float) -> float:
+        if focal_length_px is None or not self.focal_correction:
+            return 1.0
+        if not (math.isfinite(focal_length_px) and focal_length_px > 0):
+            raise ValueError(f'focal_length_px {focal_length_px} must be positive, in pixels')
+        return focal_length_px * resize_factor / self.config.training_focal_length_px
+
+    def _alive(self) -> Running:
+        if self._running is None:
             raise RuntimeError('this DepthPredictor is closed; make another with from_pretrained')
-        return self._estimator
+        return self._running

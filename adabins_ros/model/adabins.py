@@ -3,7 +3,14 @@
 
 from typing import Any, NamedTuple
 
-from adabins_ros.model.bins import bin_centers, depth_and_std, FixedBins, normalized_widths
+from adabins_ros.model.bins import (
+    at_least_single,
+    bin_centers,
+    depth_and_std,
+    FixedBins,
+    moments_over_bins,
+    normalized_widths,
+)
 from adabins_ros.model.config import AdaBinsConfig
 from adabins_ros.model.decoder import Decoder
 from adabins_ros.model.encoder import Encoder
@@ -97,10 +104,10 @@ class AdaBins(nn.Module):
         if strategy == 'regression':
             return self._regression(decoded)
         if strategy == 'adaptive':
-            logits, centers = self._adaptive(decoded)
+            depth, std, centers = self._adaptive(decoded)
         else:
-            logits, centers = decoded, self.fixed_bins(len(decoded))
-        depth, std = depth_and_std(logits, centers)
+            centers = self.fixed_bins(decoded.shape[0])
+            depth, std = depth_and_std(decoded, centers)
         if self.config.std_factor != 1:
             std = std * self.config.std_factor
         return DepthDistribution(depth, std, centers)
@@ -140,22 +147,25 @@ class AdaBins(nn.Module):
             for (in_encoder, decays), parameters in groups.items()
         ]
 
-    def _adaptive(self, decoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _adaptive(self, decoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         raw_widths, range_features, kernels = self.mini_vit(decoded)
+        widths = normalized_widths(raw_widths, self.config.bin_eps)
+        centers = bin_centers(widths, self.config.min_depth, self.config.max_depth)
         # conv_out over the range-attention maps K x is one product, (W K) x + b: the maps
         # themselves, (B, C, h, w), are never needed.
         weight, bias = self.conv_out.weight.flatten(1) @ kernels, self.conv_out.bias
         assert bias is not None
         pixels = range_features.flatten(2).transpose(1, 2)
-        logits = torch.baddbmm(bias, pixels, weight.transpose(1, 2)).transpose(1, 2)
-        # Not unflatten, which would make an exported graph keep the size that it was traced with.
-        logits = logits.reshape(*logits.shape[:2], *range_features.shape[-2:])
-        widths = normalized_widths(raw_widths, self.config.bin_eps)
-        return logits, bin_centers(widths, self.config.min_depth, self.config.max_depth)
+        scores = torch.baddbmm(bias, pixels, weight.transpose(1, 2))
+        moments = moments_over_bins(scores, centers)
+        # Neither unflatten nor len, with which an exported graph would keep its size.
+        size = range_features.shape[-2:]
+        depth, std = moments.reshape(moments.shape[0], 1, *size, 2).unbind(-1)
+        return depth, std, centers
 
     def _regression(self, decoded: torch.Tensor) -> DepthDistribution:
         # Table 2's Base + R regresses depth directly; the sigmoid keeps it within the range.
         low, high = self.config.min_depth, self.config.max_depth
-        depth = low + (high - low) * torch.sigmoid(decoded)
-        nothing = depth.new_empty((len(depth), 0))
+        depth = low + (high - low) * torch.sigmoid(decoded.to(at_least_single(decoded)))
+        nothing = depth.new_empty((depth.shape[0], 0))
         return DepthDistribution(depth, torch.full_like(depth, torch.nan), nothing)

@@ -89,11 +89,6 @@ class MiniViT(nn.Module):
             If the image has too few or too many patches.
 
         """
-        raw_widths, kernels = self.widths_and_kernels(decoded)
-        return raw_widths, self.range_features(decoded), kernels
-
-    def widths_and_kernels(self, decoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the transformer says, raw_widths and kernels; as ``forward``."""
         embeddings = self.patch_embedding(decoded).flatten(2).transpose(1, 2)
         tokens, most = embeddings.shape[1], self.positional_encodings.shape[0]
         if not self.num_kernels < tokens <= most:
@@ -103,4 +98,5 @@ class MiniViT(nn.Module):
             )
         outputs = self.transformer(embeddings + self.positional_encodings[:tokens])
         raw_widths = torch.relu(self.regressor(outputs[:, 0]))
-        return raw_widths, outputs[:, 1:][:, : self.num_kernels]
+        kernels = outputs[:, 1:][:, : self.num_kernels]
+        return raw_widths, self.range_features(decoded), kernels

@@ -3,37 +3,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+import ctypes
 from dataclasses import dataclass
 from importlib.util import find_spec
 import os
-import sys
-from typing import Protocol
+from pathlib import Path
+import platform
+from typing import Any, Protocol
 
-from adabins_ros.model.adabins import DepthDistribution
+from adabins_ros.extras import require
 from adabins_ros.model.errors import ModelError
-import torch
+from numpy.typing import NDArray
 
 ENGINES = ('auto', 'torch', 'torch_compile', 'onnx', 'openvino')
-_PACKAGES = {'onnx': ('onnx', 'onnxruntime'), 'openvino': ('onnx', 'openvino')}
+Arrays = dict[str, NDArray[Any]]
+# The package that each needs, and the extra that brings it.
+_NEEDS = {
+    'torch': ('torch', 'train'),
+    'torch_compile': ('torch', 'train'),
+    'onnx': ('onnxruntime', ''),
+    'openvino': ('openvino', 'openvino'),
+}
 
 
 @dataclass(frozen=True)
 class Place:
     """Where and how exactly an engine is to run."""
 
-    device: torch.device
-    """The CPU or an NVIDIA GPU."""
-    dtype: torch.dtype = torch.float32
-    """In which the network computes."""
+    device: str = 'cpu'
+    """'cpu', 'cuda' or 'cuda:N'."""
+    precision: str = 'float32'
+    """In which the network computes: float32, float16 or bfloat16."""
     prefers_gpu: bool = False
-    """Whether OpenVINO may take the GPU that it finds."""
+    """Whether OpenVINO may take the Intel GPU that it finds."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether that is an NVIDIA GPU."""
+        return self.device.startswith('cuda')
+
+    @property
+    def gpu_index(self) -> int:
+        """Number of the GPU."""
+        return int(self.device.partition(':')[2] or 0)
 
     @property
     def threads(self) -> int:
-        """As many threads as torch takes, but no more than this process may run at a time."""
-        return min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
+        """Threads on the CPU: OMP_NUM_THREADS, else one for each core that may be used."""
+        asked = os.environ.get('OMP_NUM_THREADS', '')
+        return int(asked) if asked.isdecimal() and int(asked) else _cores()
 
 
 class Engine(Protocol):
@@ -46,60 +66,43 @@ class Engine(Protocol):
         One of ``ENGINES``, never 'auto'.
     description : str
         For people: the program, its version and where it runs.
-    device : torch.device
-        Where it wants its pixels, and where its results lie.
+    device : str
+        Where it computes, 'cpu' or 'cuda:N'; arrays come and go on the host.
+    input_names : frozenset of str
+        What it takes: ``image``, and what else the network was made with.
 
     """
 
     name: str
     description: str
-    device: torch.device
+    device: str
+    input_names: frozenset[str]
 
-    def __call__(self, pixels: torch.Tensor) -> DepthDistribution:
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """
         Run the network.
 
         Parameters
         ----------
-        pixels : torch.Tensor
-            (B, h, w, 3) RGB, 0 to 255, of a size that is legal for the network: uint8, or on a
-            GPU also float32.
+        inputs : mapping of str to numpy.ndarray
+            ``image``, (B, h, w, 3) uint8 RGB of a size that is legal for the network, and the
+            network's further inputs by their names.
 
         Returns
         -------
-        DepthDistribution
-            In float32, metres, at half that size.
+        dict of str to numpy.ndarray
+            ``depth`` and ``std``, (B, ceil(h / 2), ceil(w / 2)) float32 metres, ``bin_centers``,
+            (B, N) float32 metres, and the network's further outputs. The caller may keep them.
 
         """
 
     def close(self) -> None:
-        """Free memory and files; it can't be used afterwards."""
-
-
-@contextmanager
-def without_denormals() -> Iterator[None]:
-    """
-    Compute in this thread with the numbers below 1.2e-38 taken as zero, which is much faster.
-
-    Afterwards the thread is as it was: runtimes switch this on and leave it on, and the caller's
-    own arithmetic would go wrong. Where the processor can't (torch knows x86 and ARM), nothing
-    changes.
-    """
-    before = _denormals_are_zero()
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)
-
-
-def _denormals_are_zero() -> bool:
-    return sys.float_info.min / 2 == 0
+        """Free memory; it can't be used afterwards."""
 
 
 def is_installed(name: str) -> bool:
-    """Tell whether the packages of an engine are there."""
-    return not _missing(name)
+    """Tell whether the package of an engine is there."""
+    return find_spec(_NEEDS[name][0]) is not None
 
 
 def check_engine(name: str) -> None:
@@ -114,13 +117,62 @@ def check_engine(name: str) -> None:
     """
     if name not in ENGINES:
         raise ModelError(f'engine {name!r} is unknown; use {", ".join(ENGINES)}')
-    missing = _missing(name)
-    if missing:
-        raise ModelError(
-            f'engine {name!r} needs the Python package {" and ".join(missing)}; install it with: '
-            f'pip install {" ".join(missing)}'
-        )
+    if name == 'auto' or is_installed(name):
+        return
+    package, extra = _NEEDS[name]
+    if extra:
+        require(extra, package, what=f'engine {name!r}')
+    raise ModelError(f'engine {name!r} needs the Python package {package}: pip install {package}')
 
 
-def _missing(name: str) -> list[str]:
-    return [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
+# fenv_t of the C library: where the control word lies, and its bits that take denormals for zero.
+_CONTROL = {'x86_64': (28, 0x8040), 'aarch64': (0, 1 << 24)}.get(platform.machine())
+
+
+@contextmanager
+def without_denormals() -> Iterator[None]:
+    """
+    Compute in this thread with the numbers below 1.2e-38 taken as zero, which is much faster.
+
+    Afterwards the thread is as it was: runtimes switch this on and leave it on, and the caller's
+    own arithmetic would go wrong. On other processors than x86-64 and ARM64 nothing changes.
+    """
+    library = _c_library()
+    if library is None or _CONTROL is None:
+        yield
+        return
+    before = ctypes.create_string_buffer(64)
+    library.fegetenv(before)
+    changed = ctypes.create_string_buffer(before.raw, 64)
+    offset, bits = _CONTROL
+    word = int.from_bytes(before.raw[offset : offset + 4], 'little') | bits
+    changed[offset : offset + 4] = word.to_bytes(4, 'little')
+    library.fesetenv(changed)
+    try:
+        yield
+    finally:
+        library.fesetenv(before)
+
+
+def _c_library() -> ctypes.CDLL | None:
+    for name in ('libm.so.6', None):
+        try:
+            library = ctypes.CDLL(name)
+            library.fegetenv, library.fesetenv  # noqa: B018
+        except (OSError, AttributeError):
+            continue
+        return library
+    return None
+
+
+def _cores() -> int:
+    """Count the cores, not their hardware threads, that this process may run on."""
+    allowed = os.sched_getaffinity(0)
+    cores = set()
+    for number in allowed:
+        topology = Path(f'/sys/devices/system/cpu/cpu{number}/topology')
+        try:
+            cores.add((topology / 'thread_siblings_list').read_text())
+        except OSError:
+            return len(allowed)
+    return max(1, len(cores))

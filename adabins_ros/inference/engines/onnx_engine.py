@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.inference.engines.engine import check_engine, Place, without_denormals
-from adabins_ros.inference.engines.onnx_file import OnnxModel
-from adabins_ros.model.adabins import DepthDistribution
+from adabins_ros.inference.engines.engine import Arrays, check_engine, Place, without_denormals
+from adabins_ros.inference.onnx_file import FIRST_FORMAT, OnnxModel
 from adabins_ros.model.errors import ModelError
-import torch
+from numpy.typing import NDArray
 
 # A session holds the weights once more; two let a predictor warm up with another size.
 _SESSIONS = 2
@@ -21,8 +22,9 @@ class OnnxEngine:
     """
     Run an ONNX file with ONNX Runtime.
 
-    A session is made for each size that comes, and the last two are kept: with the sizes known,
-    the runtime plans as well as for a file of one size (measured: 27 ms against 38 ms).
+    On the CPU a session is made for each shape that comes, and the last two are kept: with the
+    sizes known, the runtime plans as well as for a file of one size (measured: 27 ms against 38
+    ms).
 
     The runtime's memory options stay as they are. adabins-lite at 240x320 takes 73 to 79 MiB; 79
     to 103 without the arena; 68 to 85, and a fifth more time, without the memory pattern too; and
@@ -36,6 +38,8 @@ class OnnxEngine:
     place : Place
         For a GPU the package onnxruntime-gpu is needed. Half precision is TensorRT's alone; the
         CUDA provider computes in float32.
+    shape : (int, int, int), optional
+        Batch, height and width of the images to be ready for; one of the training size by default.
     cache : Path, optional
         Where TensorRT keeps what it builds.
 
@@ -48,25 +52,47 @@ class OnnxEngine:
 
     name = 'onnx'
 
-    def __init__(self, model: OnnxModel, place: Place, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: OnnxModel,
+        place: Place,
+        shape: tuple[int, int, int] | None = None,
+        cache: Path | None = None,
+    ) -> None:
         check_engine(self.name)
         import onnxruntime
 
         self._runtime = onnxruntime
         self._model: OnnxModel | None = model
         self._place = place
-        self._providers = _providers(place, onnxruntime.get_available_providers(), cache)
+        self._providers = _providers(place, cuda_providers(), cache)
         self._sessions: OrderedDict[tuple[int, ...], Any] = OrderedDict()
-        # Frames are small once they are resized: the runtime itself copies them to a GPU.
-        self.device = torch.device('cpu')
-        where = self._providers[0][0].removesuffix('ExecutionProvider')
+        session = self._session(shape or model.usual_shape)
+        self._image = 'pixels' if model.file_format == FIRST_FORMAT else 'image'
+        names = {each.name for each in session.get_inputs()}
+        self.input_names = frozenset(names - {self._image} | {'image'})
+        where = session.get_providers()[0].removesuffix('ExecutionProvider')
+        if place.on_gpu and where == 'CPU':
+            # It falls back by itself where CUDA's libraries are missing, and only logs that.
+            raise ModelError(
+                f"ONNX Runtime {onnxruntime.__version__} can't start its CUDA provider here; "
+                'install the CUDA and cuDNN that it names: '
+                "pip install 'onnxruntime-gpu[cuda,cudnn]', or use engine 'torch' or device cpu"
+            )
+        self.device = f'cuda:{place.gpu_index}' if place.on_gpu else 'cpu'
         self.description = f'ONNX Runtime {onnxruntime.__version__} ({where})'
 
-    def __call__(self, pixels: torch.Tensor) -> DepthDistribution:
-        """Run the network on (B, h, w, 3) uint8 pixels on the CPU."""
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Run the network; see ``Engine.run``."""
+        session = self._session(inputs['image'].shape[:3])
+        feeds = {self._image if name == 'image' else name: inputs[name] for name in inputs}
         with without_denormals():
-            outputs = self._session(pixels.shape[:3]).run(None, {'pixels': pixels.numpy()})
-        return DepthDistribution(*(torch.from_numpy(output) for output in outputs))
+            outputs = session.run(None, feeds)
+        names = [made.name for made in session.get_outputs()]
+        arrays = dict(zip(names, outputs, strict=True))
+        if self._image == 'pixels':
+            arrays.update({name: arrays[name][:, 0] for name in ('depth', 'std')})
+        return arrays
 
     def close(self) -> None:
         """Free the sessions."""
@@ -74,12 +100,14 @@ class OnnxEngine:
         self._model = None
 
     def _session(self, shape: tuple[int, ...]) -> Any:
-        session = self._sessions.get(shape)
+        # A GPU's kernels are chosen for each shape as it comes, in one session.
+        key = () if self._place.on_gpu else shape
+        session = self._sessions.get(key)
         if session is None:
             if len(self._sessions) >= _SESSIONS:
                 self._sessions.popitem(last=False)
-            session = self._sessions[shape] = self._opened(shape)
-        self._sessions.move_to_end(shape)
+            session = self._sessions[key] = self._opened(key)
+        self._sessions.move_to_end(key)
         return session
 
     def _opened(self, shape: tuple[int, ...]) -> Any:
@@ -95,40 +123,48 @@ class OnnxEngine:
         for name, length in zip(self._model.free_dimensions, shape, strict=False):
             options.add_free_dimension_override_by_name(name, length)
         try:
-            return self._runtime.InferenceSession(
-                str(self._model.path), options, providers=self._providers
-            )
+            with without_denormals():
+                return self._runtime.InferenceSession(
+                    str(self._model.path), options, providers=self._providers
+                )
         except Exception as error:
             raise ModelError(
                 f"ONNX Runtime can't use {self._model.path}: {str(error).splitlines()[0]}"
             ) from error
 
 
+def cuda_providers() -> list[str]:
+    """Name the providers for NVIDIA GPUs that the installed ONNX Runtime was built with."""
+    if find_spec('onnxruntime') is None:
+        return []
+    import onnxruntime
+
+    built = onnxruntime.get_available_providers()
+    wanted = ['CUDAExecutionProvider']
+    # The runtime lists TensorRT's provider where TensorRT itself is not installed, too.
+    if find_spec('tensorrt') is not None:
+        wanted.insert(0, 'TensorrtExecutionProvider')
+    return [name for name in wanted if name in built]
+
+
 def _providers(
-    place: Place, available: list[str], cache: Path | None
+    place: Place, for_gpu: list[str], cache: Path | None
 ) -> list[tuple[str, dict[str, Any]]]:
     """Choose what ONNX Runtime computes with, best first."""
     cpu: tuple[str, dict[str, Any]] = ('CPUExecutionProvider', {})
-    if place.device.type == 'cpu':
+    if not place.on_gpu:
         return [cpu]
-    if 'CUDAExecutionProvider' not in available:
+    if 'CUDAExecutionProvider' not in for_gpu:
         raise ModelError(
-            f"engine 'onnx' on {place.device} needs ONNX Runtime with CUDA, and this one has "
-            f'{", ".join(available)}; install it with: pip install onnxruntime-gpu (in place of '
-            "onnxruntime), or use engine 'torch'"
+            f"engine 'onnx' on {place.device} needs ONNX Runtime with CUDA, and the installed one "
+            'is for the CPU; install it with: pip uninstall onnxruntime; pip install '
+            "onnxruntime-gpu, or use engine 'torch'"
         )
-    number = {'device_id': place.device.index or 0}
-    chosen = [('CUDAExecutionProvider', number), cpu]
-    if 'TensorrtExecutionProvider' in available and _has_tensorrt():
-        options: dict[str, Any] = {**number, 'trt_fp16_enable': place.dtype == torch.float16}
+    options: dict[str, dict[str, Any]] = {name: {'device_id': place.gpu_index} for name in for_gpu}
+    if 'TensorrtExecutionProvider' in options:
+        options['TensorrtExecutionProvider']['trt_fp16_enable'] = place.precision == 'float16'
         if cache is not None:
-            options.update(trt_engine_cache_enable=True, trt_engine_cache_path=str(cache))
-        chosen.insert(0, ('TensorrtExecutionProvider', options))
-    return chosen
-
-
-def _has_tensorrt() -> bool:
-    """Tell whether TensorRT itself is there: the runtime lists its provider without it, too."""
-    from importlib.util import find_spec
-
-    return find_spec('tensorrt') is not None
+            options['TensorrtExecutionProvider'].update(
+                trt_engine_cache_enable=True, trt_engine_cache_path=str(cache)
+            )
+    return [*options.items(), cpu]

@@ -4,24 +4,24 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
-from adabins_ros.inference.engines.engine import check_engine, Place, without_denormals
-from adabins_ros.inference.engines.onnx_file import OnnxModel
-from adabins_ros.model.adabins import DepthDistribution
+from adabins_ros.inference.engines.engine import Arrays, check_engine, Place, without_denormals
+from adabins_ros.inference.onnx_file import FIRST_FORMAT, OnnxModel
 from adabins_ros.model.errors import ModelError
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 _REQUESTS = 2
-_PRECISIONS = {torch.float32: 'f32', torch.float16: 'f16', torch.bfloat16: 'bf16'}
+_PRECISIONS = {'float32': 'f32', 'float16': 'f16', 'bfloat16': 'bf16'}
 
 
 class OpenVinoEngine:
     """
     Run an ONNX file with OpenVINO.
 
-    It is compiled for each size that comes, and the last two are kept.
+    It is compiled for each shape that comes, and the last two are kept.
 
     Parameters
     ----------
@@ -29,6 +29,8 @@ class OpenVinoEngine:
         The file.
     place : Place
         OpenVINO has no NVIDIA GPU; an Intel one is taken if ``prefers_gpu``.
+    shape : (int, int, int), optional
+        Batch, height and width of the images to be ready for; one of the training size by default.
 
     Raises
     ------
@@ -38,10 +40,13 @@ class OpenVinoEngine:
     """
 
     name = 'openvino'
+    device = 'cpu'
 
-    def __init__(self, model: OnnxModel, place: Place) -> None:
+    def __init__(
+        self, model: OnnxModel, place: Place, shape: tuple[int, int, int] | None = None
+    ) -> None:
         check_engine(self.name)
-        if place.device.type != 'cpu':
+        if place.on_gpu:
             raise ModelError(
                 f"engine 'openvino' can't run on {place.device}; use device cpu, or engine torch"
             )
@@ -50,28 +55,38 @@ class OpenVinoEngine:
         self._core = openvino.Core()
         self._model: OnnxModel | None = model
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._outputs: list[str] = []
         gpu = place.prefers_gpu and 'GPU' in self._core.available_devices
         self._where = 'GPU' if gpu else 'CPU'
         self._options: dict[str, Any] = {
             'PERFORMANCE_HINT': 'LATENCY',
             # Otherwise it would take half precision wherever the hardware has it.
-            'INFERENCE_PRECISION_HINT': _PRECISIONS[place.dtype],
+            'INFERENCE_PRECISION_HINT': _PRECISIONS[place.precision],
         }
         if not gpu:
             self._options['INFERENCE_NUM_THREADS'] = place.threads
             self._options['CPU_DENORMALS_OPTIMIZATION'] = True
-        self.device = torch.device('cpu')
+        self._image = 'pixels' if model.file_format == FIRST_FORMAT else 'image'
+        request = self._request(shape or model.usual_shape)
+        names = {each.get_any_name() for each in request.get_compiled_model().inputs}
+        self.input_names = frozenset(names - {self._image} | {'image'})
         version = openvino.__version__.split('-')[0]
         self.description = f'OpenVINO {version} ({self._where})'
 
-    def __call__(self, pixels: torch.Tensor) -> DepthDistribution:
-        """Run the network on (B, h, w, 3) uint8 pixels on the CPU."""
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Run the network; see ``Engine.run``."""
+        request = self._request(inputs['image'].shape[:3])
+        feeds = {self._image if name == 'image' else name: inputs[name] for name in inputs}
         with without_denormals():
-            request = self._request(tuple(pixels.shape))
-            request.infer({0: np.ascontiguousarray(pixels.numpy())}, share_inputs=True)
+            request.infer(feeds, share_inputs=True)
         # Copies: the next frame is computed into the same buffers.
-        outputs = [np.array(request.get_output_tensor(index).data) for index in range(3)]
-        return DepthDistribution(*(torch.from_numpy(output) for output in outputs))
+        arrays = {
+            name: np.array(request.get_output_tensor(index).data)
+            for index, name in enumerate(self._outputs)
+        }
+        if self._image == 'pixels':
+            arrays.update({name: arrays[name][:, 0] for name in ('depth', 'std')})
+        return arrays
 
     def close(self) -> None:
         """Free what was compiled."""
@@ -91,11 +106,14 @@ class OpenVinoEngine:
         if self._model is None:
             raise RuntimeError('this engine is closed')
         try:
-            network = self._core.read_model(str(self._model.path))
-            network.reshape({0: list(shape)})
-            return self._core.compile_model(
-                network, self._where, self._options
-            ).create_infer_request()
+            with without_denormals():
+                network = self._core.read_model(str(self._model.path))
+                # Compiled, they have further names.
+                self._outputs = [output.get_any_name() for output in network.outputs]
+                network.reshape({self._image: [*shape, 3]})
+                return self._core.compile_model(
+                    network, self._where, self._options
+                ).create_infer_request()
         except Exception as error:
             raise ModelError(
                 f"OpenVINO can't use {self._model.path}: {str(error).strip().splitlines()[-1]}"

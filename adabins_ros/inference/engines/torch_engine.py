@@ -3,70 +3,97 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
+from typing import Any
 
-from adabins_ros.inference.deployment import deploy
-from adabins_ros.inference.engines.engine import Place, without_denormals
-from adabins_ros.inference.engines.pixel_network import PixelNetwork
-from adabins_ros.inference.engines.recording import CudaGraph, RecordedNetwork, Runs
-from adabins_ros.inference.half_weights import hold_weights_in
-from adabins_ros.inference.rewrites import rewrites_for
-from adabins_ros.model.adabins import AdaBins, DepthDistribution
+from adabins_ros.inference.deployment import deploy, InSinglePrecision, PixelNetwork, Rewrites
+from adabins_ros.inference.engines.engine import Arrays, Place, without_denormals
+from adabins_ros.model.adabins import AdaBins
 from adabins_ros.model.errors import ModelError
+import numpy as np
+from numpy.typing import NDArray
 import torch
+from torch import nn
+
+# A GPU has its own fast 3x3 convolutions, and products before up-sampling were not measured there.
+_ON_GPU = Rewrites(low_resolution_from=None)
+_MULTIPLYING = (nn.Conv2d, nn.Linear, nn.MultiheadAttention)
 
 
 class TorchEngine:
     """
-    Run a network with torch; on a GPU from CUDA graphs, made at a shape's first frame.
+    Run a network with torch, in channels-last memory.
+
+    A GPU gets the small uint8 images and gives back the maps at half their size.
 
     Parameters
     ----------
-    network : PixelNetwork
-        On the device of ``place``.
+    network : AdaBins
+        On the CPU; left as it is.
     place : Place
         Half precisions are autocast, and the network's weights held in them.
+    rewrites : Rewrites, optional
+        Of the graph; those that pay by default.
     compiled : bool
-        Let torch.compile make kernels for each size at its first frame, which takes a minute and
-        needs a C++ compiler.
+        Let torch.compile make kernels for each shape at its first frame, which takes a minute and
+        needs a C++ compiler; the training size is compiled at once.
+
+    Raises
+    ------
+    ModelError
+        If it does not fit into the device's memory, or this machine can't compile.
 
     """
 
-    def __init__(self, network: PixelNetwork, place: Place, *, compiled: bool = False) -> None:
+    input_names = frozenset({'image'})
+
+    def __init__(
+        self,
+        network: AdaBins,
+        place: Place,
+        *,
+        rewrites: Rewrites | None = None,
+        compiled: bool = False,
+    ) -> None:
         self.name = 'torch_compile' if compiled else 'torch'
-        self.device = place.device
-        if place.dtype != torch.float32:
-            hold_weights_in(network, place.dtype)
-        runs: Runs = torch.compile(network, dynamic=False) if compiled else network
-        run = partial(_computed, runs, place)
-        on_gpu = self.device.type == 'cuda'
-        self._run: Runs | None = (
-            RecordedNetwork(run, CudaGraph) if on_gpu and not compiled else run
-        )
-        precision = str(place.dtype).removeprefix('torch.')
+        self.device = f'cuda:{place.gpu_index}' if place.on_gpu else 'cpu'
+        self._dtype = getattr(torch, place.precision)
+        graph = _deployed(network, self.device, rewrites or (_ON_GPU if place.on_gpu else None))
+        if self._dtype != torch.float32:
+            hold_weights_in(graph, self._dtype)
+        self._network: Any = torch.compile(graph, dynamic=False) if compiled else graph
         what = 'compiled ' if compiled else ''
-        self.description = f'torch {torch.__version__} {what}on {place.device} in {precision}'
+        as_written = '' if rewrites is None else ', as written'
+        self.description = (
+            f'torch {torch.__version__} {what}on {self.device} in {place.precision}{as_written}'
+        )
+        if compiled:
+            self._compile(network.config.input_size)
 
     @torch.inference_mode()
-    def __call__(self, pixels: torch.Tensor) -> DepthDistribution:
-        """Run the network on (B, h, w, 3) pixels of its device."""
-        if self._run is None:
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Run the network; see ``Engine.run``."""
+        if self._network is None:
             raise RuntimeError('this engine is closed')
-        with without_denormals():
-            return self._run(pixels)
+        # Writeable, for torch warns of arrays that are not, such as a message's image.
+        image = torch.from_numpy(np.require(inputs['image'], None, ['C', 'W'])).to(self.device)
+        half, kind = self._dtype != torch.float32, image.device.type
+        with without_denormals(), torch.autocast(kind, self._dtype, enabled=half):
+            outputs = self._network(image)
+        names = ('depth', 'std', 'bin_centers')
+        return {
+            name: output.float().cpu().numpy() for name, output in zip(names, outputs, strict=True)
+        }
 
-    def compile_for(self, pixels: torch.Tensor) -> None:
-        """
-        Compile for a size, before its first frame.
+    def close(self) -> None:
+        """Free the network and the device's memory."""
+        self._network = None
+        if self.device != 'cpu':
+            torch.cuda.empty_cache()
 
-        Raises
-        ------
-        ModelError
-            If this machine can't compile.
-
-        """
+    def _compile(self, size: tuple[int, int]) -> None:
         try:
-            self(pixels)
+            self.run({'image': np.zeros((1, *size, 3), np.uint8)})
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(
@@ -74,38 +101,28 @@ class TorchEngine:
                 "(Debian and Ubuntu: sudo apt install g++ python3-dev), or use engine 'torch'"
             ) from error
 
-    def close(self) -> None:
-        """Free the network and the device's memory."""
-        self._run = None
-        if self.device.type == 'cuda':
-            torch.cuda.empty_cache()
 
-
-def deployed(network: AdaBins, device: torch.device) -> PixelNetwork:
+def hold_weights_in(module: nn.Module, dtype: torch.dtype) -> None:
     """
-    Give the form of a network that torch runs, on its device.
+    Convert, in place, the weights that autocast would convert at every frame.
 
-    Raises
-    ------
-    ModelError
-        If it does not fit into the device's memory.
-
+    It keeps such copies for training only. The products are the same; reading the weights takes
+    half the time and memory, and what autocast computes in float32 keeps its own.
     """
-    memory_format = torch.channels_last
+    for child in module.children():
+        if isinstance(child, _MULTIPLYING):
+            child.to(dtype)
+        elif not isinstance(child, InSinglePrecision):
+            hold_weights_in(child, dtype)
+
+
+def _deployed(network: AdaBins, device: str, rewrites: Rewrites | None) -> PixelNetwork:
     try:
-        graph = deploy(network, rewrites_for(device)).to(memory_format=memory_format)
-        return PixelNetwork(graph, network.config, memory_format).to(device).eval()
+        graph = deploy(network, rewrites).to(memory_format=torch.channels_last)
+        return PixelNetwork(graph, torch.channels_last).to(device)
     except (torch.cuda.OutOfMemoryError, MemoryError) as error:
         raise ModelError(
             f'{network.config.name} does not fit into the memory of {device}: '
             f'{str(error).splitlines()[0]}; close what else uses it, or use adabins-lite or '
             'device cpu'
         ) from error
-
-
-def _computed(network: Runs, place: Place, pixels: torch.Tensor) -> DepthDistribution:
-    half, kind = place.dtype != torch.float32, place.device.type
-    # What autocast caches would be gone when a recording is replayed.
-    with torch.autocast(kind, place.dtype, enabled=half, cache_enabled=False):
-        depth, std, centers = network(pixels)
-    return DepthDistribution(depth.float(), std.float(), centers.float())
