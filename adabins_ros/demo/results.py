@@ -3,25 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from adabins_ros.evaluation.contact_sheet import SheetRow
 from adabins_ros.evaluation.errors import average, depth_errors, DepthErrors
+from adabins_ros.frames import SourceConfig
 from adabins_ros.messages import decode_depth, read_cloud
-from adabins_ros.messages.stamps import NANOSECONDS
 from adabins_ros.recordings import (
     CameraTopics,
     iterate_frames,
     open_recording,
     Recording,
     RecordingError,
-    RgbdFrame,
+    survey,
 )
-import cv2
+from adabins_ros.recordings.streams import UNUSABLE
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,19 +74,18 @@ def read_results(outputs: Path, bag: Path, topics: CameraTopics) -> DemoResults:
         One of the two is damaged, or no depth was published.
 
     """
-    with open_recording(outputs) as published, open_recording(bag) as recording:
+    with open_recording(outputs) as published:
         if DEPTH_TOPIC not in published.topics:
             raise RecordingError(f'{outputs} holds no depth: nothing was published on it')
         stamps = [message.log_ns for message in published.messages([DEPTH_TOPIC])]
-        frames, no_truth = _frames(recording, topics)
+        frames, no_truth = _frames(bag, topics, set(stamps))
         errors: list[DepthErrors] = []
-        shown: dict[int, RgbdFrame] = {}
+        shown: dict[int, _Frame] = {}
         wanted = _spread(stamps)
         step = -(-len(stamps) // MOST_COMPARED)
         for index, (depth, frame) in enumerate(_matched(published, frames)):
-            if frame.depth is not None and index % step == 0:
-                depth = _resized(_in_range(depth), frame.depth)
-                errors.append(depth_errors(depth, frame.depth, *TRUE_RANGE_M))
+            if frame.truth is not None and index % step == 0:
+                errors.append(depth_errors(_in_range(depth), frame.truth, *TRUE_RANGE_M))
             while wanted and frame.stamp_ns >= wanted[0]:
                 shown[frame.stamp_ns] = frame
                 wanted.pop(0)
@@ -98,28 +97,57 @@ def read_results(outputs: Path, bag: Path, topics: CameraTopics) -> DemoResults:
         return DemoResults(average(errors), _sheet_rows(published, shown), no_truth)
 
 
-def _frames(recording: Recording, topics: CameraTopics) -> tuple[Iterator[RgbdFrame], str]:
-    """Return the recorded frames, with their true depth if there is any, and why not if not."""
+class _Frame(NamedTuple):
+    """What was recorded: stamp, ns; colour; true depth of its pixels, m, 0 unknown."""
+
+    stamp_ns: int
+    rgb: NDArray[np.uint8]
+    truth: NDArray[np.float32] | None
+
+
+def _frames(
+    bag: Path, topics: CameraTopics, stamps: Collection[int]
+) -> tuple[Iterator[_Frame], str]:
+    """Return the frames with these stamps with their truth, and why there is none, if so."""
     no_truth = 'none recorded'
     if topics.depth:
-        frames = iterate_frames(recording, topics, on_bad_frame=_leave_out)
+        frames = _with_truth(bag, topics, stamps)
         try:
             return itertools.chain([next(frames)], frames), ''
         except RecordingError as error:
             no_truth = str(error)
         except StopIteration:
             no_truth = 'no recorded frame can be decoded'
-    colour_only = replace(topics, depth=None)
-    return iterate_frames(recording, colour_only, on_bad_frame=_leave_out), no_truth
+    return _colour_alone(bag, topics, stamps), no_truth
 
 
-def _leave_out(text: str) -> None:
-    """Say nothing: the node has met the same frame, and counts it."""
+def _with_truth(bag: Path, topics: CameraTopics, stamps: Collection[int]) -> Iterator[_Frame]:
+    config = SourceConfig(
+        image_topic=topics.image,
+        camera_info_topic=topics.camera_info,
+        depth_topic=topics.depth,
+    )
+    pairs = survey(bag, config)
+    published = [number for number, stamp in enumerate(pairs.stamps_ns) if stamp in stamps]
+    for number, colour, truth in pairs.messages(published):
+        try:
+            sample = pairs.sample(number, colour, truth)
+        except UNUSABLE:  # the node has met the same frame, and counts it
+            continue
+        yield _Frame(int(pairs.stamps_ns[number]), sample.image, sample.depth)
+
+
+def _colour_alone(bag: Path, topics: CameraTopics, stamps: Collection[int]) -> Iterator[_Frame]:
+    with open_recording(bag) as recording:
+        frames = iterate_frames(
+            recording, replace(topics, depth=None), on_bad_frame=lambda text: None
+        )
+        yield from (_Frame(x.stamp_ns, x.rgb, None) for x in frames if x.stamp_ns in stamps)
 
 
 def _matched(
-    published: Recording, frames: Iterator[RgbdFrame]
-) -> Iterator[tuple[NDArray[np.float32], RgbdFrame]]:
+    published: Recording, frames: Iterator[_Frame]
+) -> Iterator[tuple[NDArray[np.float32], _Frame]]:
     """Yield each published depth image with the frame that it was made from."""
     frame = next(frames, None)
     for message in published.messages([DEPTH_TOPIC]):
@@ -137,20 +165,13 @@ def _in_range(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     return depth.clip(known.min(), known.max()) if known.size else depth
 
 
-def _resized(depth: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.float32]:
-    if depth.shape == truth.shape:
-        return depth
-    size = truth.shape[1], truth.shape[0]
-    return np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST), np.float32)
-
-
 def _spread(stamps: list[int]) -> list[int]:
     """Return a few stamps from the whole time, in order."""
     places = (np.arange(SHEET_ROWS) + 0.5) * len(stamps) / SHEET_ROWS
     return [stamps[index] for index in sorted(set(places.astype(int).tolist()))]
 
 
-def _sheet_rows(published: Recording, shown: dict[int, RgbdFrame]) -> list[SheetRow]:
+def _sheet_rows(published: Recording, shown: dict[int, _Frame]) -> list[SheetRow]:
     rows = []
     for stamp_ns, frame in sorted(shown.items()):
         found = _messages_at(published, stamp_ns)
@@ -159,12 +180,12 @@ def _sheet_rows(published: Recording, shown: dict[int, RgbdFrame]) -> list[Sheet
         cloud = found.get(POINTS_TOPIC)
         rows.append(
             SheetRow(
-                title=f'{(stamp_ns - published.start_ns) / NANOSECONDS:.1f} s',
+                title=f'{(stamp_ns - published.start_ns) / 1e9:.1f} s',
                 rgb=frame.rgb,
                 depth=depth,
                 std=np.full_like(depth, np.nan) if std is None else decode_depth(std),
                 bin_centers=np.array([] if bins is None else bins.data, np.float32),
-                truth=frame.depth,
+                truth=frame.truth,
                 cloud=None if cloud is None else read_cloud(cloud),
             )
         )

@@ -14,7 +14,6 @@ from typing import Any
 from adabins_ros.demo.processes import Processes, separate_environment
 from adabins_ros.demo.results import DemoResults, read_results
 from adabins_ros.evaluation.contact_sheet import contact_sheet
-from adabins_ros.messages.stamps import NANOSECONDS
 from adabins_ros.recordings import CameraTopics, find_camera_topics, open_recording
 from adabins_ros.ros.topic_names import legal_topics
 from rich.console import Console
@@ -81,7 +80,7 @@ def run_demo(bag: Path, output: Path, model: str, device: str, console: Console)
             topics,
             legal_topics(recording.topics),
             'CompressedImage' in recording.topics[topics.image].msgtype,
-            (recording.end_ns - recording.start_ns) / NANOSECONDS,
+            (recording.end_ns - recording.start_ns) / 1e9,
         )
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.demo-', dir=output) as name:
