@@ -157,7 +157,7 @@ class _Extraction:
             return path
         pairs = RecordedPairs(self._bag, self._config.model_copy(update={'every': 1}))
         try:
-            with _unfinished(self._output, path.name) as folder:
+            with _unfinished(self._output, f'.{self._bag.stem}{_UNFINISHED}') as folder:
                 rows = self._write(pairs, folder, progress)
                 _describe(folder, rows, self._units(pairs))
                 unused = sum(1 for row in rows if row.reason)
@@ -356,12 +356,13 @@ def _write_json(file: Path, value: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _unfinished(output: Path, name: str) -> Iterator[Path]:
+def _unfinished(output: Path, prefix: str) -> Iterator[Path]:
     """Give a hidden folder to write into; it is removed unless it was renamed."""
     output.mkdir(parents=True, exist_ok=True)
-    for left in output.glob(f'.{name}{_UNFINISHED}*'):
-        _remove_if_left(left)
-    folder = Path(tempfile.mkdtemp(prefix=f'.{name}{_UNFINISHED}', dir=output))
+    for left in output.iterdir():
+        if left.name.startswith(prefix):
+            _remove_if_left(left)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=output))
     folder.chmod(0o755)
     try:
         with _locked(folder, fcntl.LOCK_EX):

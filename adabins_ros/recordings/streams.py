@@ -379,7 +379,7 @@ class _Choice:
         difference = (
             f'{depth} is in the frame {frame!r}, {image} in {image_frame!r}'
             if frame != image_frame
-            else f'{apart.camera or apart.shape or f"{depth} is not aligned"}, although both say '
+            else f'{apart.shape or apart.camera or f"{depth} is not aligned"}, although both say '
             f'the frame {frame!r}'
         )
         if self._own_info is None or not self._cameras:

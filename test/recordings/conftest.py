@@ -5,14 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from adabins_ros.recordings import pack_folder
 from adabins_ros.recordings.recorded_message import with_ros2_header
 import cv2
+from mcap.writer import Writer as McapWriter
 import numpy as np
 import pytest
+from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import (
     CompressionFormat,
@@ -26,6 +29,7 @@ from rosbags.rosbag2 import (
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 
 FRAMES = 8
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope='session')
@@ -132,3 +136,62 @@ def _as_ros1(mcap: Path, path: Path) -> Path:
 def kind(request: pytest.FixtureRequest) -> str:
     """Return each kind of recording in turn, as `convert` names it."""
     return str(request.param)
+
+
+@pytest.fixture(scope='session')
+def shared_case() -> Callable[[str], Path]:
+    """
+    Return a function that finds a failing input of others by its name, or skips the test.
+
+    They are no part of the repository: ../shared/cases beside it, or beside the folder that the
+    environment variable ADABINS_SHARED_DATA names.
+    """
+    data = os.environ.get('ADABINS_SHARED_DATA')
+    folder = (Path(data) if data else REPOSITORY.parent / 'shared' / 'data').parent / 'cases'
+
+    def find(name: str) -> Path:
+        path = folder / name
+        if not path.exists():
+            pytest.skip(f'case {name} is not in {folder}')
+        return path
+
+    return find
+
+
+@pytest.fixture
+def rewrite(mcap: Path, tmp_path: Path) -> Callable[..., Path]:
+    """
+    Return a function that writes the recording by the mcap package, with other things in it.
+
+    `others` are channels beside: (topic, encoding of the messages, schema, its encoding).
+    """
+
+    def write(
+        source: Path = mcap,
+        *,
+        profile: str = 'ros2',
+        ros1: bool = False,
+        others: tuple[tuple[str, str, str, str], ...] = (),
+        name: str = 'other.mcap',
+        **options: Any,
+    ) -> Path:
+        path = tmp_path / name
+        with path.open('wb') as file, (Ros1Reader if ros1 else Reader)(source) as reader:
+            writer = McapWriter(file, **options)
+            writer.start(profile, 'test')
+            channels: dict[str, int] = {}
+            for topic, encoding, kind, schema_encoding in others:
+                schema = writer.register_schema(kind, schema_encoding, b'x')
+                channel = writer.register_channel(topic, encoding, schema)
+                writer.add_message(channel, 10**18, b'{}', 10**18)
+            for found, log_ns, raw in reader.messages():
+                if found.topic not in channels:
+                    text = found.msgdef.data.encode()
+                    form = ('ros1msg', 'ros1') if ros1 else ('ros2msg', 'cdr')
+                    schema = writer.register_schema(found.msgtype, form[0], text)
+                    channels[found.topic] = writer.register_channel(found.topic, form[1], schema)
+                writer.add_message(channels[found.topic], log_ns, bytes(raw), log_ns)
+            writer.finish()
+        return path
+
+    return write
