@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one source measured, beside what the network said: checked, thinned and in logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# More points cost time and say no more: neighbours share the network's errors.
+MOST_POINTS = 1000
+_LARGEST_RELATIVE_STD = 1.0
+
+
+class EvidenceError(ValueError):
+    """Measurements that say nothing about the scale; the text is for people."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """
+    Points in logs.
+
+    Attributes
+    ----------
+    log_pivot : float
+        Weighted mean of the log of the predicted depth.
+    position : (N,) float64
+        log predicted - log pivot.
+    value : (N,) float64
+        log measured - log predicted.
+    weight : (N,) float64
+    relative_std : (N,) float64
+        Of value: both standard deviations, relative to their depth.
+    single : bool
+        One point was asked for: a range finder.
+
+    """
+
+    log_pivot: float
+    position: NDArray[np.float64]
+    value: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    relative_std: NDArray[np.float64]
+    single: bool
+
+    @property
+    def points(self) -> int:
+        """Return how many points there are."""
+        return len(self.value)
+
+
+def gather(
+    predicted: ArrayLike,
+    measured: ArrayLike,
+    predicted_std: ArrayLike | None,
+    measured_std: ArrayLike | None,
+    source: str,
+    *,
+    min_points: int,
+    smallest_spread: float,
+) -> Evidence:
+    """
+    Bring points into logs; what is not positive and finite is left out.
+
+    Parameters
+    ----------
+    predicted, measured : (N,) float
+        m.
+    predicted_std, measured_std : (N,) or () float or None
+        m; what is not positive and finite counts as unknown.
+    source : str
+        Whose points they are, for the errors.
+    min_points : int
+        Fewer are refused, but for one alone.
+    smallest_spread : float
+        Relative deviation that is added to all, so that no point rules.
+
+    Raises
+    ------
+    EvidenceError
+        Too few points are left.
+    ValueError
+        The shapes differ.
+
+    """
+    predicted = np.asarray(predicted, np.float64).ravel()
+    measured = np.asarray(measured, np.float64).ravel()
+    if predicted.shape != measured.shape:
+        raise ValueError(
+            f'{predicted.size} predicted for {measured.size} measured depths of {source}'
+        )
+    asked = predicted.size
+    if asked > MOST_POINTS:
+        # Thinned first where most are good, so that a cloud costs no more than a scan.
+        usable = np.flatnonzero(_usable(predicted) & _usable(measured))
+        taken = usable[np.linspace(0, usable.size - 1, min(MOST_POINTS, usable.size)).astype(int)]
+    else:
+        taken = np.flatnonzero(_usable(predicted) & _usable(measured))
+    if not taken.size or (asked > 1 and taken.size < min_points):
+        raise EvidenceError(_too_few(source, asked, taken.size, min_points))
+    predicted_part, measured_part = predicted[taken], measured[taken]
+    variance = _relative_variance(predicted_std, predicted_part, taken, asked)
+    variance = variance + _relative_variance(measured_std, measured_part, taken, asked)
+    weight = 1 / (smallest_spread**2 + variance)
+    log_predicted = np.log(predicted_part)
+    log_pivot = float(weight @ log_predicted / weight.sum())
+    return Evidence(
+        log_pivot,
+        log_predicted - log_pivot,
+        np.log(measured_part) - log_predicted,
+        weight,
+        np.sqrt(variance),
+        asked == 1,
+    )
+
+
+def _usable(depth: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.isfinite(depth) & (depth > 0)
+
+
+def _too_few(source: str, asked: int, usable: int, min_points: int) -> str:
+    if asked >= min_points and usable:
+        return (
+            f'too little overlap: only {usable} of {asked} points of {source} have both a '
+            f'depth in the image and a measurement, at least {min_points} are needed'
+        )
+    if usable:
+        return f'too few points: {source} has {usable}, at least {min_points} are needed'
+    return f'too few points: {source} has none that the camera sees'
+
+
+def _relative_variance(
+    std: ArrayLike | None, depth: NDArray[np.float64], taken: NDArray[np.intp], asked: int
+) -> NDArray[np.float64]:
+    if std is None:
+        return np.zeros(depth.shape)
+    spread = np.asarray(std, np.float64).ravel()
+    if spread.size not in (1, asked):
+        raise ValueError(f'{spread.size} standard deviations for {asked} depths')
+    relative = (spread[taken] if spread.size == asked else spread) / depth
+    known = np.isfinite(relative) & (relative > 0)
+    relative = np.where(known, np.minimum(relative, _LARGEST_RELATIVE_STD), 0.0)
+    return np.square(relative)

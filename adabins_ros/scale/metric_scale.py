@@ -1,0 +1,433 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MetricScale: a small filter on the log of the scale, fed by whatever measures distances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+
+from adabins_ros.scale.evidence import Evidence, EvidenceError, gather
+from adabins_ros.scale.robust_line import fit_line, Line
+from adabins_ros.scale.scale_fit import ScaleFit
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# The scale is the sum of what holds for the camera and what the place adds.
+_SEEN = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+_WIDEST_SLOPE = 0.6
+_LONGEST_DRIFT_S = 100.0
+
+
+@dataclass(frozen=True)
+class ScaleOptions:
+    """
+    How a scale is estimated; all sigmas are of natural logs of depth.
+
+    Attributes
+    ----------
+    scale_timeout_s : float
+        A scale this old is none any more.
+    second_parameter : bool
+        Estimate an exponent too, as far as the measurements span depth.
+    camera_sigma, place_sigma : float
+        What is believed before anything was measured: how far off the network is for a camera,
+        and by how much more or less in one place.
+    exponent_sigma : float
+        How far exponents lie from 1. Points of one line err together in it, so that it is hardly
+        smoothed.
+    place_s : float
+        Seconds after which a camera may well be somewhere else.
+    frame_sigma : float
+        By how much the network's own scale jumps from frame to frame.
+    drift_per_sqrt_s : float
+        Growth of what holds for the camera, per square root of a second.
+    smallest_spread : float
+        Points are never believed to lie closer about the truth than this,
+    effective_points : float
+        and so many of them count as independent, since neighbours share the network's errors,
+    shared_sigma : float
+        which leaves this to all points of a line or a cloud,
+    single_sigma : float
+        and this to the one point of a range finder.
+    min_points : int
+        A line or cloud needs as many consistent points.
+    min_share : float
+        Share of the points that must agree with each other,
+    consistent : float
+        which they do within this distance.
+    gate : float
+        An innovation beyond so many of its sigmas is a new place (many points) or an outlier.
+    outliers_in_a_row : int
+        So many outliers of a source, one after another, are a new place after all.
+    contradiction_s : float
+        Sources that far apart in time, s, must agree.
+    backwards_s : float
+        A stamp that far before the last one means that the clock was set back (a recording that
+        starts anew).
+
+    """
+
+    scale_timeout_s: float = 10.0
+    second_parameter: bool = True
+    camera_sigma: float = 0.8
+    place_sigma: float = 0.3
+    exponent_sigma: float = 0.2
+    place_s: float = 1.5
+    frame_sigma: float = 0.08
+    drift_per_sqrt_s: float = 0.03
+    smallest_spread: float = 0.15
+    effective_points: float = 6.0
+    shared_sigma: float = 0.05
+    single_sigma: float = 0.22
+    min_points: int = 5
+    min_share: float = 0.35
+    consistent: float = 0.4
+    gate: float = 3.0
+    outliers_in_a_row: int = 3
+    contradiction_s: float = 0.3
+    backwards_s: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """What one source said last, without what was known before."""
+
+    stamp_s: float
+    log_pivot: float
+    state: NDArray[np.float64]
+    sigma: float
+
+
+class MetricScale:
+    """
+    The scale of one camera's depth from measured distances.
+
+    The state is log d' - log d at a pivot (a part that holds for the camera and one that a place
+    adds and time takes away) and the exponent; see `ScaleFit` for what becomes of a depth image.
+    Measurements may come from several sources, in any order, many or one at a time. What is too
+    little, too scattered or contradicts another source is refused, and `at` says why; the last
+    good scale ages then.
+
+    Parameters
+    ----------
+    options : ScaleOptions, optional
+
+    """
+
+    def __init__(self, options: ScaleOptions | None = None) -> None:
+        self.options = options or ScaleOptions()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        o = self.options
+        self._mean = np.zeros(3)
+        self._covariance = np.diag(
+            np.square([o.camera_sigma, o.place_sigma, self._exponent_sigma])
+        )
+        self._log_pivot = 0.0
+        self._good_s = -math.inf
+        self._support = 0
+        self._floor = 0.0
+        self._reason = 'nothing was measured yet'
+        self._contradicted = False
+        self._statements: dict[str, _Statement] = {}
+        self._good_sources: dict[str, float] = {}
+        self._outliers: dict[str, int] = {}
+
+    def update(
+        self,
+        predicted: ArrayLike,
+        measured: ArrayLike,
+        predicted_std: ArrayLike | None = None,
+        measured_std: ArrayLike | None = None,
+        stamp_s: float = 0.0,
+        source: str = 'scan',
+        scene_changed: bool | None = None,
+    ) -> bool:
+        """
+        Take in what one source measured at the time of one image.
+
+        Parameters
+        ----------
+        predicted : (N,) float
+            The network's depth, unscaled, m.
+        measured : (N,) float
+            Depth along the optical axis at the same pixels, m. What is not positive and finite in
+            either is left out. One point counts, with a wide sigma, as a range finder; two to four
+            are too few.
+        predicted_std, measured_std : (N,) or () float, optional
+            Their standard deviations, m.
+        stamp_s : float
+            Time of the image, s.
+        source : str
+            A name for reasons and for finding contradictions.
+        scene_changed : bool, optional
+            Whether the camera sees another place than at the last stamp; None: unknown.
+
+        Returns
+        -------
+        bool
+            Whether it was taken in; if not, `at` gives the reason.
+
+        Raises
+        ------
+        ValueError
+            The shapes differ, or the stamp is not finite.
+
+        """
+        stamp_s = float(stamp_s)
+        if not math.isfinite(stamp_s):
+            raise ValueError(f'stamp_s = {stamp_s} is no time')
+        try:
+            evidence = gather(
+                predicted,
+                measured,
+                predicted_std,
+                measured_std,
+                source,
+                min_points=self.options.min_points,
+                smallest_spread=self.options.smallest_spread,
+            )
+            self._take(evidence, stamp_s, source, scene_changed)
+        except EvidenceError as refusal:
+            self._reason = str(refusal)
+            return False
+        self._reason = ''
+        return True
+
+    def at(self, stamp_s: float) -> ScaleFit:
+        """
+        Return the scale at a time; never None.
+
+        Parameters
+        ----------
+        stamp_s : float
+            s, usually that of the last `update` or later.
+
+        """
+        age = abs(float(stamp_s) - self._good_s)
+        _, covariance = self._predicted(self._log_pivot, age, None)
+        state = _SEEN @ self._mean
+        seen = _SEEN @ covariance @ _SEEN.T
+        variance = float(seen[0, 0])
+        # Measured once is no more certain than its own residuals, however long it is averaged.
+        variance = max(variance, self._floor**2 + variance - float(_now(self._covariance)))
+        timeout = self.options.scale_timeout_s
+        anchored = age <= timeout and not self._contradicted
+        reason = self._reason
+        if age > timeout and math.isfinite(age):
+            last = f'the last good measurement is {age:.1f} s old (scale_timeout {timeout:g} s)'
+            reason = f'{last}; since then: {reason}' if reason else last
+        if not anchored:
+            # Then the doubt is about the depth as the network says it.
+            variance += float(state[0]) ** 2
+        return ScaleFit(
+            anchored=anchored,
+            factor=math.exp(state[0]) if anchored else 1.0,
+            pivot=math.exp(self._log_pivot),
+            exponent=1.0 + float(state[1]) if anchored else 1.0,
+            sigma=math.sqrt(variance),
+            sigma_exponent=math.sqrt(float(seen[1, 1])),
+            support=self._support,
+            age_s=age,
+            reason=reason,
+            sources=tuple(
+                name
+                for name, good_s in self._good_sources.items()
+                if abs(self._good_s - good_s) <= self.options.contradiction_s
+            ),
+        )
+
+    @property
+    def _exponent_sigma(self) -> float:
+        return self.options.exponent_sigma if self.options.second_parameter else 1e-4
+
+    def _take(
+        self, evidence: Evidence, stamp_s: float, source: str, scene_changed: bool | None
+    ) -> None:
+        elapsed = stamp_s - self._good_s
+        if elapsed < -self.options.backwards_s:
+            elapsed, self._statements = math.inf, {}
+        elapsed = max(elapsed, 0.0)
+        mean, covariance = self._predicted(evidence.log_pivot, elapsed, scene_changed)
+        if evidence.single:
+            line = self._single(evidence)
+        else:
+            line = self._line(evidence, mean, covariance, reopened=True)
+            self._check_share(evidence, line, source)
+            self._check_contradiction(evidence, line, stamp_s, source)
+        known = math.isfinite(self._good_s)
+        if known and self._is_beyond(line, mean, covariance):
+            self._check_outlier(evidence, source, stamp_s)
+            mean, covariance = self._new_place(mean, covariance)
+        if not evidence.single:
+            line = self._line(evidence, mean, covariance)
+        self._absorb(line, mean, covariance)
+        floor = self._own_sigma(line, evidence)
+        self._floor = min(self._floor, floor) if stamp_s == self._good_s else floor
+        self._log_pivot, self._good_s = evidence.log_pivot, stamp_s
+        self._support = 1 if evidence.single else self._consistent(line)
+        self._good_sources[source] = stamp_s
+        self._outliers.pop(source, None)
+        self._contradicted = False
+
+    def _predicted(
+        self, log_pivot: float, elapsed_s: float, scene_changed: bool | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the state after some time, at another pivot."""
+        o = self.options
+        shift = np.eye(3)
+        if math.isfinite(self._good_s):
+            shift[1, 2] = log_pivot - self._log_pivot
+        mean, covariance = shift @ self._mean, shift @ self._covariance @ shift.T
+        if not math.isfinite(self._good_s) or (elapsed_s == 0 and not scene_changed):
+            return mean, covariance
+        stays = math.exp(-elapsed_s / o.place_s)
+        if scene_changed is not None:
+            stays = 0.0 if scene_changed else 1.0
+        keep = np.array([1.0, stays, 0.5 * stays])
+        mean, covariance = keep * mean, covariance * np.outer(keep, keep)
+        drift = o.drift_per_sqrt_s**2 * min(elapsed_s, _LONGEST_DRIFT_S)
+        place = (1 - stays**2) * o.place_sigma**2 + o.frame_sigma**2
+        exponent = (1 - keep[2] ** 2) * self._exponent_sigma**2
+        return mean, covariance + np.diag([drift, place, exponent])
+
+    def _new_place(
+        self, mean: NDArray[np.float64], covariance: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the state with everything open but what is known of the camera."""
+        o = self.options
+        mean = mean * [1.0, 0.0, 0.0]
+        wide = np.square([o.camera_sigma, o.camera_sigma, self._exponent_sigma])
+        covariance = covariance * np.outer([1.0, 0.0, 0.0], [1.0, 0.0, 0.0])
+        return mean, covariance + np.diag(wide)
+
+    def _line(
+        self,
+        evidence: Evidence,
+        mean: NDArray[np.float64],
+        covariance: NDArray[np.float64],
+        reopened: bool = False,
+    ) -> Line:
+        """Return the line through a scan or cloud, with what is known or (reopened) without."""
+        if reopened:
+            mean, covariance = self._new_place(mean, covariance)
+        prior = _SEEN @ covariance @ _SEEN.T
+        return fit_line(
+            evidence.position,
+            evidence.value,
+            evidence.weight,
+            _SEEN @ mean,
+            np.linalg.inv(prior),
+            effective=min(self.options.effective_points, evidence.points),
+            smallest_spread=self.options.smallest_spread,
+        )
+
+    def _single(self, evidence: Evidence) -> Line:
+        sigma = math.hypot(self.options.single_sigma, float(evidence.relative_std[0]))
+        information = np.array([[1 / sigma**2, 0.0], [0.0, 0.0]])
+        state = np.array([float(evidence.value[0]), 0.0])
+        return Line(state, information, np.zeros(1), sigma)
+
+    def _absorb(
+        self, line: Line, mean: NDArray[np.float64], covariance: NDArray[np.float64]
+    ) -> None:
+        """Bring offset and slope of the line's points into the state."""
+        before = _SEEN @ covariance @ _SEEN.T
+        known = np.linalg.inv(before)
+        information = line.information
+        if len(line.residuals) > 1:
+            pull = (known + information) @ (line.state - _SEEN @ mean)
+            # Noise that all points share takes from what they are worth together.
+            damped = np.linalg.inv(
+                np.eye(2) + information @ np.diag([self.options.shared_sigma**2, 0.0])
+            )
+            information, pull = damped @ information, damped @ pull
+        else:
+            pull = information @ (line.state - _SEEN @ mean)
+        after = np.linalg.inv(known + information)
+        gain = covariance @ _SEEN.T @ known
+        mean = mean + gain @ after @ pull
+        covariance = covariance + gain @ (after - before) @ gain.T
+        mean[2] = min(max(mean[2], -_WIDEST_SLOPE), _WIDEST_SLOPE)
+        self._mean, self._covariance = mean, (covariance + covariance.T) / 2
+
+    def _own_sigma(self, line: Line, evidence: Evidence) -> float:
+        """Return the sigma that the residuals allow: what the standard deviations leave open."""
+        if evidence.single:
+            return self.options.single_sigma / 2
+        explained = float(np.median(np.square(evidence.relative_std)))
+        unexplained = math.sqrt(max(line.spread**2 - explained, 0.0))
+        effective = min(self.options.effective_points, evidence.points)
+        return max(unexplained, line.spread / math.sqrt(effective))
+
+    def _consistent(self, line: Line) -> int:
+        return int((np.abs(line.residuals) < self.options.consistent).sum())
+
+    def _is_beyond(
+        self, line: Line, mean: NDArray[np.float64], covariance: NDArray[np.float64]
+    ) -> bool:
+        """Tell whether the line's offset is too far off for what is known."""
+        o = self.options
+        variance = (_SEEN @ covariance @ _SEEN.T)[0, 0] + o.shared_sigma**2
+        variance += 1 / max(line.information[0, 0], 1e-9)
+        return bool(abs(line.state[0] - (_SEEN @ mean)[0]) > o.gate * math.sqrt(variance))
+
+    def _check_share(self, evidence: Evidence, line: Line, source: str) -> None:
+        o = self.options
+        count = self._consistent(line)
+        if count < o.min_points:
+            raise EvidenceError(
+                f'too few points: only {count} of the {evidence.points} of {source} agree, at '
+                f'least {o.min_points} are needed'
+            )
+        if count < o.min_share * evidence.points:
+            raise EvidenceError(
+                f'spread too wide: only {count} of the {evidence.points} points of {source} agree '
+                f'within a factor of {math.exp(o.consistent):.1f}'
+            )
+
+    def _check_outlier(self, evidence: Evidence, source: str, stamp_s: float) -> None:
+        """Let many points speak for a new place, few only when they go on saying so."""
+        o = self.options
+        if evidence.points >= 2 * o.min_points:
+            return
+        count = self._outliers[source] = self._outliers.get(source, 0) + 1
+        stale = abs(stamp_s - self._good_s) > o.scale_timeout_s
+        many = any(
+            name != source and abs(stamp_s - said.stamp_s) <= o.contradiction_s
+            for name, said in self._statements.items()
+        )
+        if many or (count < o.outliers_in_a_row and not stale):
+            points = 'one point' if evidence.single else f'{evidence.points} points'
+            raise EvidenceError(f'outlier: {points} of {source} far from the scale of before')
+
+    def _check_contradiction(
+        self, evidence: Evidence, line: Line, stamp_s: float, source: str
+    ) -> None:
+        o = self.options
+        sigma = self._own_sigma(line, evidence)
+        said = _Statement(
+            stamp_s, evidence.log_pivot, line.state, math.hypot(sigma, o.shared_sigma)
+        )
+        self._statements[source] = said
+        for name, other in self._statements.items():
+            if name == source or abs(stamp_s - other.stamp_s) > o.contradiction_s:
+                continue
+            # Compared half way between what the two saw.
+            half = (other.log_pivot - said.log_pivot) / 2
+            ours = said.state[0] + said.state[1] * half
+            theirs = other.state[0] - other.state[1] * half
+            doubt = math.hypot(said.sigma, other.sigma, 2 * half * self._exponent_sigma)
+            if abs(ours - theirs) > max(o.gate * doubt, math.log(1.25)):
+                self._contradicted = True
+                raise EvidenceError(
+                    f'sources contradict each other: {source} says a factor of '
+                    f'{math.exp(ours):.2f}, {name} {math.exp(theirs):.2f}'
+                )
+
+
+def _now(covariance: NDArray[np.float64]) -> np.float64:
+    """Return the variance of the offset."""
+    return (_SEEN @ covariance @ _SEEN.T)[0, 0]

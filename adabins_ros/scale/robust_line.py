@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The line that most points agree on: log measured - log predicted over log predicted.
+
+Two parameters, the offset a (log of the scale at the pivot) and the slope b (exponent - 1), with
+a normal prior. A third of the points may be wrong, all to one side too: so the search starts from
+the densest place, not from a median, and goes on by re-weighting with Welsch's function (Holland
+and Welsch, "Robust regression using iteratively reweighted least-squares", 1977).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+KERNEL = 0.3
+"""Width of Welsch's function, log units: a point e^0.3 = 35 % off counts 0.6."""
+_STEP = 0.02
+_HALF_RANGE = 3.0
+_SLOPES = np.array([-0.4, -0.25, -0.1, 0.0, 0.1, 0.25, 0.45, 0.7])
+_ITERATIONS = 12
+_SETTLED = 1e-4
+
+_LAGS = np.arange(-round(3 * KERNEL / _STEP), round(3 * KERNEL / _STEP) + 1) * _STEP
+_BUMP = np.exp(-0.5 * (_LAGS / KERNEL) ** 2)
+
+
+@dataclass(frozen=True)
+class Line:
+    """
+    A robust fit and what it is worth.
+
+    Attributes
+    ----------
+    state : (2,) float64
+        Offset and slope.
+    information : (2, 2) float64
+        Of the points alone, without the prior.
+    residuals : (N,) float64
+        log measured - log of what the line makes of predicted.
+    spread : float
+        Standard deviation of the points that the line goes through.
+
+    """
+
+    state: NDArray[np.float64]
+    information: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+    spread: float
+
+
+def fit_line(
+    position: NDArray[np.float64],
+    value: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    prior_information: NDArray[np.float64],
+    *,
+    effective: float,
+    smallest_spread: float,
+) -> Line:
+    """
+    Fit value = a + b position.
+
+    Parameters
+    ----------
+    position, value : (N,) float64
+        log predicted - log pivot, and log measured - log predicted.
+    weight : (N,) float64
+        Of each point, any unit.
+    prior : (2,) float64
+        Offset and slope expected.
+    prior_information : (2, 2) float64
+        Inverse of the prior's covariance.
+    effective : float
+        So many points count as independent: neighbours share the network's error.
+    smallest_spread : float
+        Lower limit of what is taken for the points' standard deviation.
+
+    Returns
+    -------
+    Line
+
+    """
+    weight = weight / weight.sum()
+    state = _densest(position, value, weight, prior, prior_information, effective)
+    design = np.stack([np.ones_like(position), position])
+    for _ in range(_ITERATIONS):
+        residuals = value - state @ design
+        trust = weight * np.exp(-0.5 * (residuals / KERNEL) ** 2)
+        trust /= trust.sum()
+        spread = _spread(residuals, trust)
+        worth = effective / max(spread, smallest_spread) ** 2
+        information = worth * (design * trust) @ design.T
+        # Solved for the step, so that the prior's pull vanishes with its information.
+        gradient = worth * design @ (trust * residuals)
+        gradient += prior_information @ (prior - state)
+        step = np.linalg.solve(information + prior_information, gradient)
+        state = state + step
+        if np.abs(step).max() < _SETTLED:
+            break
+    residuals = value - state @ design
+    return Line(state, information, residuals, spread)
+
+
+def _spread(residuals: NDArray[np.float64], trust: NDArray[np.float64]) -> float:
+    """Return the standard deviation that Welsch's function narrowed: 1/s^2 = 1/t^2 - 1/k^2."""
+    narrowed = float(trust @ residuals**2)
+    return float(np.sqrt(1 / max(1 / max(narrowed, 1e-12) - 1 / KERNEL**2, 1 / KERNEL**2)))
+
+
+def _densest(
+    position: NDArray[np.float64],
+    value: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    prior_information: NDArray[np.float64],
+    effective: float,
+) -> NDArray[np.float64]:
+    """Return the best of all offsets and a few slopes: density of points times prior."""
+    slopes = _SLOPES + prior[1]
+    middle = float(np.median(value))
+    bins = round(2 * _HALF_RANGE / _STEP)
+    offsets = middle - _HALF_RANGE + _STEP * (np.arange(bins) + 0.5)
+    # A histogram for each slope, all in one.
+    lines = value - slopes[:, None] * position
+    places = np.floor((lines - (middle - _HALF_RANGE)) / _STEP).astype(np.int64)
+    places = np.clip(places, 0, bins - 1) + bins * np.arange(len(slopes))[:, None]
+    counts = np.bincount(
+        places.ravel(), np.broadcast_to(weight, places.shape).ravel(), bins * len(slopes)
+    ).reshape(len(slopes), bins)
+    density = np.stack([np.convolve(row, _BUMP, 'same') for row in counts])
+    a, b = offsets[None, :] - prior[0], slopes[:, None] - prior[1]
+    (aa, ab), (_, bb) = prior_information
+    score = effective * np.log(np.maximum(density, 1e-9))
+    score -= 0.5 * (aa * a * a + 2 * ab * a * b + bb * b * b)
+    row, column = np.unravel_index(int(score.argmax()), score.shape)
+    return np.array([offsets[column], slopes[row]])
