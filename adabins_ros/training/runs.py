@@ -158,7 +158,7 @@ def write_best_onnx(run: RunDirectory) -> list[str]:
     """
     if run.best_onnx.exists() or not run.best.exists():
         return []
-    from adabins_ros.inference.engines.onnx_file import write_onnx
+    from adabins_ros.inference.export import write_onnx
 
     try:
         write_onnx(load_model(run.best), run.best_onnx)

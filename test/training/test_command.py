@@ -136,7 +136,7 @@ def test_out_of_time_a_run_says_what_goes_on_and_a_failed_export_why(
     output = tmp_path / 'run'
     words = ['--bags', str(bag), '--model', str(tiny_model), '--output', str(output), *SETTINGS]
     with monkeypatch.context() as patch:
-        patch.setattr('adabins_ros.inference.engines.onnx_file.write_onnx', broken)
+        patch.setattr('adabins_ros.inference.export.write_onnx', broken)
         assert main([*words, '--max-minutes', '0.0001']) == 0
     said = capsys.readouterr().out
     assert "best.onnx can't be written: no operator for this. To try again: adabins export" in said
