@@ -13,8 +13,8 @@ import warnings
 
 from adabins_ros.evaluation.pictures import prediction_picture
 from adabins_ros.geometry.camera import MAX_PIXELS, PinholeCamera
+from adabins_ros.messages.compressed import decode_picture, encode_picture, picture_kind
 from adabins_ros.messages.images import to_rgb
-from adabins_ros.messages.still_pictures import decode_picture, encode_picture, picture_kind
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image

@@ -152,7 +152,7 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
     """Publish a frame in each way in turns; return milliseconds and ratios."""
     from adabins_ros.geometry.camera import PinholeCamera
     from adabins_ros.inference.estimate import DepthEstimate
-    from adabins_ros.messages.buffers import ReusedArrays
+    from adabins_ros.messages.fields import ReusedArrays
     from adabins_ros.messages.images import decode_rgb
     from adabins_ros.ros.parameters import DepthNodeSettings
     from adabins_ros.ros.process import keep_freed_memory

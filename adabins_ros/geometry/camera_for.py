@@ -87,7 +87,7 @@ def camera_for(
                 f'no {what}: publish it, remap camera_info, or set the parameter '
                 'horizontal_fov_deg',
             )
-        camera = published_camera(camera_info, by_projection, (width, height), what)
+        camera = _published(camera_info, by_projection, (width, height), what)
         return _at_size(camera, width, height, what)
     except CameraError:
         if horizontal_fov_deg:
@@ -120,11 +120,8 @@ def is_rectified(topic: str, rectified: str | bool = 'auto') -> bool:
     return space in ('rect', 'rectified') and not _RAW.search(name)
 
 
-def published_camera(
-    message: Any,
-    by_projection: bool,
-    image: tuple[int, int] = (0, 0),
-    what: str = 'camera_info',
+def _published(
+    message: Any, by_projection: bool, image: tuple[int, int], what: str
 ) -> PinholeCamera:
     """Return the camera of the picture that the message speaks of, at the message's own size."""
     roi = message.roi

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Points, colours and uncertainties interleaved as sensor_msgs/PointCloud2 wants them."""
+"""From a depth image to organised, coloured points as sensor_msgs/PointCloud2 wants them."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
-from adabins_ros.geometry.back_projection import check_camera, ray_slopes
 from adabins_ros.geometry.camera import PinholeCamera
 import cv2
 import numpy as np
@@ -62,7 +62,7 @@ def pack_cloud(
         If an array has not the size that belongs to the camera, or a wrong dtype.
 
     """
-    check_camera(depth, camera, stride)
+    _check_camera(depth, camera, stride)
     _require('depth', depth, depth.shape, np.dtype(np.float32))
     _require('rgb', rgb, (*depth.shape, 3), np.dtype(np.uint8))
     _require('std', std, depth.shape, np.dtype(np.float32))
@@ -73,7 +73,7 @@ def pack_cloud(
     if not cloud.flags.c_contiguous:
         raise ValueError(f'out with strides {cloud.strides} is not C-contiguous')
     bits = cloud.view('<i4').reshape(*cloud.shape, len(FIELD_NAMES))
-    x_per_metre, y_per_metre = ray_slopes(camera, stride)
+    x_per_metre, y_per_metre = _ray_slopes(camera, stride)
     for first in range(0, len(cloud), ROWS_AT_A_TIME):
         rows = slice(first, first + ROWS_AT_A_TIME)
         z = np.where(valid[rows] & np.isfinite(depths[rows]), depths[rows], np.float32(np.nan))
@@ -91,3 +91,27 @@ def _require(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: np.d
     """Raise ValueError that names the array unless it has this shape and dtype."""
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(f'{name} is {array.dtype} {array.shape}, needed {dtype} {shape}')
+
+
+def _check_camera(depth: NDArray[Any], camera: PinholeCamera, stride: int) -> None:
+    """Refuse a depth image that its camera did not take, and a wrong stride."""
+    if depth.shape != (camera.height, camera.width):
+        raise ValueError(
+            f'depth of shape {depth.shape}, but its camera has {camera.width}x{camera.height} '
+            'px; scale the camera first'
+        )
+    if stride < 1:
+        raise ValueError(f'stride = {stride}: it must be at least 1')
+
+
+@lru_cache(maxsize=16)
+def _ray_slopes(
+    camera: PinholeCamera, stride: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return x/z of every taken column, (W',), and y/z of every taken row, (H', 1)."""
+    columns = np.arange(0, camera.width, stride)
+    rows = np.arange(0, camera.height, stride)[:, np.newaxis]
+    x_per_metre = ((columns - camera.cx) / camera.fx).astype(np.float32)
+    y_per_metre = ((rows - camera.cy) / camera.fy).astype(np.float32)
+    x_per_metre.flags.writeable = y_per_metre.flags.writeable = False
+    return x_per_metre, y_per_metre

@@ -6,21 +6,23 @@ Everything here works on rclpy's and on rosbags' messages alike (by their fields
 neither. Anything unusable raises MessageError.
 """
 
-from .buffers import ros_fields
-from .camera_info import camera_from_info, camera_info_fields
 from .clouds import cloud_fields, read_cloud
 from .compressed import compressed_rgb_fields, decode_compressed_rgb
 from .compressed_depth import compressed_depth_fields, decode_compressed_depth
-from .errors import MessageError
+from .fields import (
+    camera_info_fields,
+    MessageError,
+    ros_fields,
+    stamp_from_ns,
+    stamp_ns,
+)
 from .images import decode_depth, decode_rgb, DEPTH_ENCODINGS, image_fields, RGB_ENCODINGS
 from .rvl import decode_rvl, encode_rvl
-from .stamps import stamp_from_ns, stamp_ns
 
 __all__ = [
     'DEPTH_ENCODINGS',
     'RGB_ENCODINGS',
     'MessageError',
-    'camera_from_info',
     'camera_info_fields',
     'cloud_fields',
     'compressed_depth_fields',

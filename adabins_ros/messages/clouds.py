@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .buffers import data_bytes, MAX_PIXELS
-from .errors import MessageError
+from .fields import data_bytes, MAX_PIXELS, MessageError
 
 # PointField.INT8 = 1 ... FLOAT64 = 8
 _TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 8: 'f8'}

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .buffers import check_size, data_bytes
-from .errors import MessageError
+from .fields import check_size, data_bytes, MessageError
 
 
 class _Encoding(NamedTuple):

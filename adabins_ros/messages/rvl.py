@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import MessageError
+from .fields import MessageError
 
 # Eleven nibbles hold 33 bits; longer groups do not occur in an image.
 _MAX_NIBBLES = 11

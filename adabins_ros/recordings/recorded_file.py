@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from adabins_ros.frames.errors import RecordingError
-from adabins_ros.messages.stamps import NANOSECONDS
+from adabins_ros.messages.fields import NANOSECONDS
 
 from .recorded_message import RecordedType
 

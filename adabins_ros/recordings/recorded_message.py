@@ -10,7 +10,7 @@ import struct
 from typing import Any, TYPE_CHECKING
 
 from adabins_ros.frames.errors import RecordingError
-from adabins_ros.messages.stamps import NANOSECONDS
+from adabins_ros.messages.fields import NANOSECONDS
 from rosbags.typesys import (
     get_types_from_idl,
     get_types_from_msg,

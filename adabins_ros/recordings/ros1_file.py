@@ -10,7 +10,7 @@ from pathlib import Path
 import struct
 from typing import Any, Final, NamedTuple
 
-from adabins_ros.messages.stamps import NANOSECONDS
+from adabins_ros.messages.fields import NANOSECONDS
 import lz4.frame  # type: ignore[import-untyped]
 from rosbags.interfaces import ConnectionExtRosbag1
 from rosbags.rosbag1 import Reader

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, TYPE_CHECKING
 
 from adabins_ros.frames.errors import RecordingError
-from adabins_ros.messages.stamps import stamp_from_ns
+from adabins_ros.messages.fields import stamp_from_ns
 import numpy as np
 from rosbags.interfaces import (
     Connection,

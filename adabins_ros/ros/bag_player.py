@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any
 
-from adabins_ros.messages.stamps import NANOSECONDS, stamp_from_ns
+from adabins_ros.messages.fields import NANOSECONDS, stamp_from_ns
 from adabins_ros.recordings import RecordedMessage, Recording, RecordingError
 from adabins_ros.ros.topic_names import legal_topics
 import numpy as np

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import time
 from typing import Any, TYPE_CHECKING
 
-from adabins_ros.messages.stamps import stamp_ns
+from adabins_ros.messages.fields import stamp_ns
 from adabins_ros.ros.camera_source import CameraSource
 from adabins_ros.ros.diagnostics import (
     DepthDiagnostics,

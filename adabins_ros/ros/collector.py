@@ -17,7 +17,7 @@ import time
 from typing import Annotated, Any
 
 from adabins_ros.messages import compressed_rgb_fields, decode_rgb, MessageError
-from adabins_ros.messages.stamps import NANOSECONDS
+from adabins_ros.messages.fields import NANOSECONDS
 from adabins_ros.recordings import (
     CameraTopics,
     find_camera_topics,

@@ -9,7 +9,7 @@ import time
 import traceback
 from typing import Any, Generic, Protocol, TypeVar
 
-from adabins_ros.messages.errors import MessageError
+from adabins_ros.messages.fields import MessageError
 from adabins_ros.ros.model_loading import free_cached_memory, out_of_memory
 
 Item = TypeVar('Item')

@@ -9,8 +9,8 @@ from typing import Any, TYPE_CHECKING
 
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.rectification import Rectifier
-from adabins_ros.messages.buffers import ReusedArrays
 from adabins_ros.messages.compressed import decode_compressed_rgb
+from adabins_ros.messages.fields import ReusedArrays
 from adabins_ros.messages.images import decode_rgb
 from adabins_ros.ros.camera_source import CameraSource
 from adabins_ros.ros.diagnostics import FrameStatistics

@@ -18,10 +18,9 @@ from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.cloud import CLOUD_DTYPE, pack_cloud
 from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.geometry.depth_encoding import mark_range, millimetres, range_to_show
-from adabins_ros.geometry.filtering import valid_points
-from adabins_ros.messages.buffers import ReusedArrays, ros_fields
-from adabins_ros.messages.camera_info import camera_info_fields
+from adabins_ros.geometry.gates import valid_points
 from adabins_ros.messages.clouds import cloud_fields
+from adabins_ros.messages.fields import camera_info_fields, ReusedArrays, ros_fields
 from adabins_ros.messages.images import image_fields
 import numpy as np
 from numpy.typing import NDArray

@@ -6,9 +6,9 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from adabins_ros.geometry.back_projection import back_project
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.cloud import CLOUD_DTYPE, pack_cloud
+from adabins_ros.geometry.projection import rays
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -55,7 +55,8 @@ def test_every_field_arrives_at_every_point(size, stride):
     fields = make_fields(*size)
     fields['valid'] = valid = fields['valid'][::stride, ::stride]
     cloud = pack_cloud(**fields, stride=stride)
-    points = back_project(fields['depth'], fields['camera'], stride)
+    depth = fields['depth'][::stride, ::stride, None]
+    points = np.dstack([rays(fields['camera'])[::stride, ::stride] * depth, depth])
     assert cloud.shape == points.shape[:2]
     assert cloud.dtype == CLOUD_DTYPE
     for axis, name in enumerate('xyz'):

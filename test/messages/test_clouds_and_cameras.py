@@ -19,7 +19,7 @@ from adabins_ros.messages import (
     stamp_from_ns,
     stamp_ns,
 )
-from adabins_ros.messages.buffers import ReusedArrays
+from adabins_ros.messages.fields import ReusedArrays
 import numpy as np
 import pytest
 

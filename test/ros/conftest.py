@@ -18,7 +18,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from adabins_ros.messages.stamps import stamp_ns  # noqa: E402, I100
+from adabins_ros.messages.fields import stamp_ns  # noqa: E402, I100
 from adabins_ros.ros.products import PRODUCTS  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from adabins_ros.messages.stamps import stamp_ns
+from adabins_ros.messages.fields import stamp_ns
 import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, Image

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.geometry.filtering import valid_points
+from adabins_ros.geometry.gates import valid_points
 import cv2
 from hypothesis import given, settings
 from hypothesis import strategies as st

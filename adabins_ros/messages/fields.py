@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `data` of a message as a numpy array and back, without needless copies."""
+"""What every message has: bytes without needless copies, a stamp, a camera; and what is wrong."""
 
 from __future__ import annotations
 
@@ -8,13 +8,32 @@ from collections.abc import Mapping
 import math
 from typing import Any
 
-from adabins_ros.geometry.camera import MAX_PIXELS, MAX_SIDE
+from adabins_ros.geometry.camera import MAX_PIXELS, MAX_SIDE, PinholeCamera
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import MessageError
-
+NANOSECONDS = 1_000_000_000
 _ARRAY_TYPECODES = {'u1': 'B', 'i1': 'b', 'u2': 'H', 'i2': 'h', 'f4': 'f'}
+
+
+class MessageError(ValueError):
+    """
+    A message that can't be used.
+
+    The text names the thing, its value and the way out.
+
+    Attributes
+    ----------
+    cause : str
+        Short and stable, so that a warning can be given once per cause: 'encoding', 'zero size',
+        'absurd size', 'short data', 'long data', 'step', 'odd size', 'data', 'format', 'corrupt',
+        'layout', 'uncalibrated', 'fields' or 'stamp'.
+
+    """
+
+    def __init__(self, cause: str, text: str) -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 def data_bytes(data: Any) -> NDArray[np.uint8]:
@@ -125,3 +144,54 @@ def _reused(value: NDArray[Any]) -> array.array[int] | None:
         return None
     whole = value.flags.c_contiguous and value.nbytes == owner.nbytes
     return owner.obj if whole and value.dtype == np.uint8 and owner.format == 'B' else None
+
+
+def stamp_ns(stamp: Any) -> int:
+    """Return a ROS 2 (sec, nanosec) or ROS 1 (secs, nsecs) stamp in nanoseconds."""
+    if hasattr(stamp, 'nanosec'):
+        return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+    if hasattr(stamp, 'nsecs'):
+        return int(stamp.secs) * NANOSECONDS + int(stamp.nsecs)
+    raise MessageError('stamp', f'a {type(stamp).__name__} is no time stamp (sec, nanosec)')
+
+
+def stamp_from_ns(ns: int) -> tuple[int, int]:
+    """
+    Return (sec, nanosec) of a time in nanoseconds.
+
+    Raises
+    ------
+    MessageError
+        Cause 'stamp': builtin_interfaces/Time holds seconds in an int32.
+
+    """
+    seconds, nanoseconds = divmod(int(ns), NANOSECONDS)
+    if not -(2**31) <= seconds < 2**31:
+        raise MessageError('stamp', f'{ns} ns does not fit a ROS time stamp (int32 seconds)')
+    return seconds, nanoseconds
+
+
+def camera_info_fields(camera: PinholeCamera) -> dict[str, Any]:
+    """
+    Return the fields of a sensor_msgs/CameraInfo, without its header.
+
+    Returns
+    -------
+    dict
+        height, width, distortion_model, d, k, r, p (flat float64; p is k, as for a camera that
+        needs no rectification or whose rectified picture keeps its matrix), binning_x, binning_y.
+        The region of interest keeps its default: all of the image.
+
+    """
+    fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
+    return {
+        'height': camera.height,
+        'width': camera.width,
+        'distortion_model': camera.distortion_model or 'plumb_bob',
+        'd': np.array(camera.distortion or (0.0,) * 5, np.float64),
+        'k': np.array((fx, 0, cx, 0, fy, cy, 0, 0, 1), np.float64),
+        'r': np.eye(3).reshape(-1),
+        'p': np.array((fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1, 0), np.float64),
+        'binning_x': 1,
+        'binning_y': 1,
+    }
