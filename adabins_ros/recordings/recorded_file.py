@@ -1,34 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every reader of one recorded file gives, whatever its format."""
+"""What every reader of one recorded file gives; and files that are walked front to back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import bz2
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.messages.fields import NANOSECONDS
+import lz4.frame  # type: ignore[import-untyped]
+import zstandard
 
-from .recorded_message import RecordedType
-
-Item = tuple['Channel', int, bytes]
-"""A channel, the recording time in ns, and the bytes of a message."""
+from .recorded_message import in_words, RecordedType
 
 
 class DamageError(RecordingError):
     """A recording that is damaged; `--salvage` reads the rest of it."""
 
 
-@dataclass
+class BrokenRecord(Exception):
+    """Bytes that are no record where one is expected; says where, counted from 0."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(reason)
+        self.position = position
+
+
+@dataclass(eq=False)
 class Channel:
-    """The messages of one topic and type in one file; `count` is 0 where it was not counted."""
+    """The messages of one topic and type in one file."""
 
     topic: str
     types: RecordedType
     count: int = 0
     latched: bool = False
+
+
+Item = tuple[Channel, int, bytes]
+"""A channel, the recording time in ns, and the bytes of a message."""
 
 
 class RecordedFile(Protocol):
@@ -37,20 +49,19 @@ class RecordedFile(Protocol):
 
     Attributes
     ----------
-    channels : list of Channel
-        With ROS messages; others are not there.
     start_ns, end_ns : int
         Times of the first and the last message; both 0 without messages.
-    damage : list of str
-        Where it broke and up to which time it was read, for files that were walked through.
+    channels : list of Channel
+        With ROS messages; others are not there.
     others : sequence of str
         What channels hold that are no ROS messages.
+    damage : sequence of str
+        Where it broke and up to which time it was read, for files that were walked through.
 
     """
 
     start_ns: int
     end_ns: int
-    damage: list[str]
 
     @property
     def channels(self) -> list[Channel]: ...
@@ -58,7 +69,10 @@ class RecordedFile(Protocol):
     @property
     def others(self) -> Sequence[str]: ...
 
-    def messages(self, channels: list[Channel], start_ns: int | None) -> Iterator[Item]:
+    @property
+    def damage(self) -> Sequence[str]: ...
+
+    def messages(self, channels: Collection[Channel], start_ns: int | None) -> Iterator[Item]:
         """Yield the messages of these channels; raises whatever the format's library raises."""
         ...
 
@@ -67,30 +81,81 @@ class RecordedFile(Protocol):
         ...
 
 
-class Tally:
-    """Counts what a walk through a file finds, and notes where it is damaged."""
+class WalkedFile:
+    """
+    A RecordedFile that is read front to back, going on behind damage where that can be.
+
+    A subclass yields from `_walk` what it finds, and tells `_broken` of the damage it meets. The
+    first walk counts.
+    """
+
+    others: Sequence[str] = ()
 
     def __init__(self, path: Path, place: str = 'byte') -> None:
-        self.damage: list[str] = []
-        self.start_ns = self.end_ns = self.count = 0
-        self._size = path.stat().st_size
+        self._path = path
         self._place = place
+        self._size = path.stat().st_size
+        self._found: dict[int, Channel] = {}
+        self.damage: list[str] = []
+        self.start_ns = self.end_ns = self._count = 0
+        self._counting = True
+        for channel, log_ns, _ in self._walk():
+            channel.count += 1
+            self.start_ns = min(self.start_ns, log_ns) if self._count else log_ns
+            self.end_ns = max(self.end_ns, log_ns)
+            self._count += 1
+        self._counting = False
 
-    def add(self, channel: Channel, log_ns: int) -> None:
-        """Take in a message."""
-        channel.count += 1
-        self.start_ns = min(self.start_ns, log_ns) if self.count else log_ns
-        self.end_ns = max(self.end_ns, log_ns) if self.count else log_ns
-        self.count += 1
+    @property
+    def channels(self) -> list[Channel]:
+        """Return the channels with ROS messages."""
+        return list(self._found.values())
 
-    def broken(self, position: int, reason: str, resumes: int | None = None) -> None:
+    def messages(self, channels: Collection[Channel], start_ns: int | None) -> Iterator[Item]:
+        """Yield the messages of these channels that can be read, in the order of the file."""
+        for channel, log_ns, data in self._walk():
+            if channel in channels and log_ns >= (start_ns or 0):
+                yield channel, log_ns, data
+
+    def close(self) -> None:
+        """Do nothing: the file is open only while it is read."""
+
+    def _walk(self) -> Iterator[Item]:
+        raise NotImplementedError
+
+    def _broken(self, position: int, reason: str, resumes: int | None = None) -> None:
         """Note damage, up to which message and time it was read, and the bytes lost to it."""
-        until = f', up to {(self.end_ns - self.start_ns) / NANOSECONDS:.2f} s'
-        text = f'broken at {self._place} {position}'
-        if self._place == 'byte':
-            text += f' of {self._size}'
-        text += f', after {self.count} readable messages{until if self.count else ""}: {reason}'
+        if not self._counting:
+            return
+        in_bytes = self._place == 'byte'
+        read = f'{self._count} readable messages'
+        if self._count:
+            read += f', up to {(self.end_ns - self.start_ns) / NANOSECONDS:.2f} s'
+        of = f' of {self._size}' if in_bytes else ''
         lost = (self._size if resumes is None else min(resumes, self._size)) - position
-        if self._place == 'byte' and lost > 0:
-            text += f'; {lost} bytes are lost'
-        self.damage.append(text)
+        loss = f'; {lost} bytes are lost' if in_bytes and lost > 0 else ''
+        self.damage.append(f'broken at {self._place} {position}{of}, after {read}: {reason}{loss}')
+
+
+def unpacked(position: int, compression: str, data: bytes) -> bytes:
+    """
+    Return what was compressed with zstd, lz4 or bz2; of data that is cut off, what can be had.
+
+    Raises
+    ------
+    BrokenRecord
+        At this position: the data are damaged, or compressed otherwise.
+
+    """
+    try:
+        if compression == 'zstd':
+            return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+        if compression == 'lz4':
+            return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data))
+        if compression == 'bz2':
+            return bz2.BZ2Decompressor().decompress(data)
+    except Exception as error:  # each library has its own kinds
+        raise BrokenRecord(
+            position, f'a chunk can not be decompressed: {in_words(error)}'
+        ) from None
+    raise BrokenRecord(position, f'unknown compression {compression!r}')

@@ -15,10 +15,10 @@ from adabins_ros.frames.errors import RecordingError
 import zstandard
 
 from .mcap_file import DamagedMcapFile, McapFile
-from .recorded_file import DamageError, Item, RecordedFile
+from .recorded_file import DamageError, Item, RecordedFile, WalkedFile
 from .recorded_message import in_words, RecordedMessage
 from .ros1_file import IndexedRos1File, WalkedRos1File
-from .sqlite_file import SqliteFile
+from .sqlite_file import DamagedSqliteFile, SqliteFile
 from .storage import file_kind, recording_parts, way_out
 
 _MOST_NAMED = 3
@@ -154,20 +154,12 @@ class Recording:
     def _open(self, path: Path) -> RecordedFile:
         kind = file_kind(path)
         try:
-            file = self._salvaged(path, kind) if self._salvage else None
-            file = file or self._sound(path, kind)
+            walked = _walked(path, kind) if self._salvage else None
+            file = walked if walked and walked.damage else self._sound(path, kind)
         except Exception as error:  # each library lets its own kinds through
             raise self._damage(path, error) from error
         self._stack.callback(file.close)
         return file
-
-    def _salvaged(self, path: Path, kind: str) -> RecordedFile | None:
-        """Return what can be read of a damaged file, None if it is sound."""
-        file = _walked(path, kind)
-        if file.damage:
-            return file
-        file.close()
-        return None
 
     def _sound(self, path: Path, kind: str) -> RecordedFile:
         """Open a file; raises whatever the library raises if it is damaged."""
@@ -177,7 +169,7 @@ class Recording:
             return SqliteFile(path)
         try:
             return IndexedRos1File(path)
-        except Exception:
+        except Exception:  # as above
             walked = WalkedRos1File(path)
             if walked.damage:
                 raise
@@ -187,11 +179,8 @@ class Recording:
 
     def _damage(self, path: Path, error: Exception) -> DamageError:
         """Return where a file is damaged, as a walk through it finds, and else as it was told."""
-        found: list[str] = []
         try:
-            file = _walked(path, path.suffix)
-            found = file.damage
-            file.close()
+            found = _walked(path, path.suffix).damage
         except Exception:  # as above
             found = []
         what = found[0] if found else in_words(error)
@@ -259,7 +248,6 @@ class Recording:
         self.end_ns = max((file.end_ns for file in filled), default=0)
 
 
-def _walked(path: Path, kind: str) -> RecordedFile:
-    if kind == '.mcap':
-        return DamagedMcapFile(path)
-    return SqliteFile(path, salvage=True) if kind == '.db3' else WalkedRos1File(path)
+def _walked(path: Path, kind: str) -> WalkedFile:
+    walked = {'.mcap': DamagedMcapFile, '.db3': DamagedSqliteFile, '.bag': WalkedRos1File}
+    return walked[kind](path)

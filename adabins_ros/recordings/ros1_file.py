@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import bz2
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 import mmap
 from pathlib import Path
 import struct
 from typing import Any, Final, NamedTuple
 
 from adabins_ros.messages.fields import NANOSECONDS
-import lz4.frame  # type: ignore[import-untyped]
 from rosbags.interfaces import ConnectionExtRosbag1
 from rosbags.rosbag1 import Reader
 
-from .recorded_file import Channel, Item, Tally
-from .recorded_message import in_words, RecordedType
+from .recorded_file import BrokenRecord, Channel, Item, unpacked, WalkedFile
+from .recorded_message import RecordedType
 
 # https://wiki.ros.org/Bags/Format/2.0: a record is a header of NAME=VALUE fields and its data.
 _MAGIC: Final = b'#ROSBAG V2.0\n'
@@ -28,20 +26,16 @@ _U32 = struct.Struct('<I')
 class IndexedRos1File:
     """A bag with a sound index (a RecordedFile)."""
 
-    others = ()
+    others = damage = ()
 
     def __init__(self, path: Path) -> None:
-        self.damage: list[str] = []
         self._reader = Reader(path)
         self._reader.open()
         self._channels = {}
-        for connection in self._reader.connections:
-            types = RecordedType(path, connection.msgtype, connection.msgdef.data, ros1=True)
-            assert isinstance(connection.ext, ConnectionExtRosbag1)
-            latched = bool(connection.ext.latching)
-            self._channels[connection.id] = Channel(
-                connection.topic, types, connection.msgcount, latched
-            )
+        for x in self._reader.connections:
+            types = RecordedType(path, x.msgtype, x.msgdef.data, ros1=True)
+            assert isinstance(x.ext, ConnectionExtRosbag1)
+            self._channels[x.id] = Channel(x.topic, types, x.msgcount, bool(x.ext.latching))
         filled = self._reader.message_count > 0
         self.start_ns = self._reader.start_time if filled else 0
         self.end_ns = self._reader.end_time - 1 if filled else 0
@@ -51,10 +45,9 @@ class IndexedRos1File:
         """Return the connections."""
         return list(self._channels.values())
 
-    def messages(self, channels: list[Channel], start_ns: int | None) -> Iterator[Item]:
+    def messages(self, channels: Collection[Channel], start_ns: int | None) -> Iterator[Item]:
         """Yield the messages of these channels by recording time."""
-        wanted = {id(channel) for channel in channels}
-        chosen = [x for x in self._reader.connections if id(self._channels[x.id]) in wanted]
+        chosen = [x for x in self._reader.connections if self._channels[x.id] in channels]
         for connection, log_ns, raw in self._reader.messages(chosen, start=start_ns):
             yield self._channels[connection.id], log_ns, raw
 
@@ -63,9 +56,9 @@ class IndexedRos1File:
         self._reader.close()
 
 
-class WalkedRos1File:
+class WalkedRos1File(WalkedFile):
     """
-    A bag without a sound index, or with damage (a RecordedFile): what can be found in its chunks.
+    A bag without a sound index, or with damage: what can be found in its chunks.
 
     Attributes
     ----------
@@ -74,101 +67,68 @@ class WalkedRos1File:
 
     """
 
-    others = ()
+    unclosed = True
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._channels: dict[int, Channel] = {}
-        self.unclosed = True
-        tally = Tally(path)
-        for _ in self._walk(tally):
-            pass
-        self.damage = tally.damage
-        self.start_ns, self.end_ns = tally.start_ns, tally.end_ns
-
-    @property
-    def channels(self) -> list[Channel]:
-        """Return the connections."""
-        return list(self._channels.values())
-
-    def messages(self, channels: list[Channel], start_ns: int | None) -> Iterator[Item]:
-        """Yield the messages of these channels that can be read, in the order of the file."""
-        wanted = {id(channel) for channel in channels}
-        for channel, log_ns, data in self._walk(None):
-            if id(channel) in wanted and log_ns >= (start_ns or 0):
-                yield channel, log_ns, data
-
-    def close(self) -> None:
-        """Do nothing: the file is open only while it is read."""
-
-    def _walk(self, tally: Tally | None) -> Iterator[Item]:
+    def _walk(self) -> Iterator[Item]:
         with (
             self._path.open('rb') as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view,
         ):
             try:
                 if view[: len(_MAGIC)] != _MAGIC:
-                    raise _Damage(0, 'it is no bag of version 2.0')
-                yield from self._records(view, tally)
-            except _Damage as error:
-                if tally is not None:
-                    tally.broken(error.position, str(error))
+                    raise BrokenRecord(0, 'it is no bag of version 2.0')
+                yield from self._records(view)
+            except BrokenRecord as error:
+                self._broken(error.position, str(error))
 
-    def _records(self, view: Any, tally: Tally | None) -> Iterator[Item]:
+    def _records(self, view: Any) -> Iterator[Item]:
         for record in _walk_records(view, len(_MAGIC), len(view)):
             if record.kind == _BAG_HEADER:
                 self.unclosed = record.fields.get(b'index_pos', bytes(8)) == bytes(8)
             elif record.kind == _CHUNK:
                 try:
-                    yield from self._chunk(view, record, tally)
-                except _Damage as error:
+                    yield from self._chunk(view, record)
+                except BrokenRecord as error:
                     if record.end >= len(view):
                         raise
                     # What follows this chunk is found by its length.
-                    if tally is not None:
-                        tally.broken(error.position, str(error), record.end)
+                    self._broken(error.position, str(error), record.end)
             else:
-                yield from self._take(view, record, tally)
+                yield from self._take(view, record)
             if record.end > len(view):
-                raise _Damage(len(view), 'the file ends within a record')
+                raise BrokenRecord(len(view), 'the file ends within a record')
 
-    def _chunk(self, view: Any, record: _Record, tally: Tally | None) -> Iterator[Item]:
+    def _chunk(self, view: Any, record: _Record) -> Iterator[Item]:
         data = view[record.start : record.end]
         compression = record.fields.get(b'compression', b'none').decode(errors='replace')
-        if compression == 'none':
-            try:
-                for inner in _walk_records(data, 0, len(data)):
-                    yield from self._take(data, inner, tally)
-            except _Damage as error:
-                raise _Damage(record.start + error.position, str(error)) from None
-            return
-        data = _unpacked(record.position, compression, data)
+        packed = compression != 'none'
+        if packed:
+            data = unpacked(record.position, compression, data)
         try:
             for inner in _walk_records(data, 0, len(data)):
-                yield from self._take(data, inner, tally)
-        except _Damage as error:
-            raise _Damage(record.position, f'in this chunk {error}') from None
+                yield from self._take(data, inner)
+        except BrokenRecord as error:
+            if packed:
+                raise BrokenRecord(record.position, f'in this chunk {error}') from None
+            raise BrokenRecord(record.start + error.position, str(error)) from None
 
-    def _take(self, data: Any, record: _Record, tally: Tally | None) -> Iterator[Item]:
+    def _take(self, data: Any, record: _Record) -> Iterator[Item]:
         if record.kind not in (_MESSAGE, _CONNECTION):
             return
         if record.end > len(data):
-            raise _Damage(record.position, 'the file ends within a record')
+            raise BrokenRecord(record.position, 'the file ends within a record')
         content = bytes(data[record.start : record.end])
         try:
             (key,) = _U32.unpack(record.fields[b'conn'])
             if record.kind == _CONNECTION:
-                if key not in self._channels:
-                    self._channels[key] = self._channel(record.fields[b'topic'], content)
+                if key not in self._found:
+                    self._found[key] = self._channel(record.fields[b'topic'], content)
                 return
             seconds, nanoseconds = struct.unpack('<II', record.fields[b'time'])
-            channel = self._channels[key]
+            channel = self._found[key]
         except (KeyError, struct.error, ValueError) as error:
-            raise _Damage(record.position, f'a record lacks or misuses {error}') from None
-        log_ns = seconds * NANOSECONDS + nanoseconds
-        if tally is not None:
-            tally.add(channel, log_ns)
-        yield channel, log_ns, content
+            raise BrokenRecord(record.position, f'a record lacks or misuses {error}') from None
+        yield channel, seconds * NANOSECONDS + nanoseconds, content
 
     def _channel(self, topic: bytes, content: bytes) -> Channel:
         fields = _fields(content)
@@ -177,14 +137,6 @@ class WalkedRos1File:
         types = RecordedType(self._path, fields[b'type'].decode(), definition, ros1=True)
         name = '/' + '/'.join(part for part in topic.decode().split('/') if part)
         return Channel(name, types, 0, fields.get(b'latching') == b'1')
-
-
-class _Damage(Exception):
-    """Bytes that are no record where one is expected."""
-
-    def __init__(self, position: int, reason: str) -> None:
-        super().__init__(reason)
-        self.position = position
 
 
 class _Record(NamedTuple):
@@ -201,16 +153,16 @@ def _walk_records(data: Any, start: int, stop: int) -> Iterator[_Record]:
     while position < stop:
         length = _length(data, position, stop)
         if length > _MAX_HEADER:
-            raise _Damage(position, 'no record is here')
+            raise BrokenRecord(position, 'no record is here')
         after = position + 4 + length
         size = _length(data, after, stop, position)
         try:
             fields = _fields(data[position + 4 : after])
         except ValueError:
-            raise _Damage(position, 'no record is here') from None
+            raise BrokenRecord(position, 'no record is here') from None
         kind = fields.get(b'op', b'')
         if len(kind) != 1:
-            raise _Damage(position, 'a record without its kind')
+            raise BrokenRecord(position, 'a record without its kind')
         record = _Record(position, kind[0], fields, after + 4, after + 4 + size)
         yield record
         position = record.end
@@ -219,7 +171,7 @@ def _walk_records(data: Any, start: int, stop: int) -> Iterator[_Record]:
 def _length(data: Any, position: int, stop: int, record: int | None = None) -> int:
     if position + 4 > stop:
         place = position if record is None else record
-        raise _Damage(place, 'the file ends within a record')
+        raise BrokenRecord(place, 'the file ends within a record')
     return int(_U32.unpack_from(data, position)[0])
 
 
@@ -236,15 +188,3 @@ def _fields(header: bytes) -> dict[bytes, bytes]:
             raise ValueError('a field without its value')
         fields[name] = value
     return fields
-
-
-def _unpacked(position: int, compression: str, data: bytes) -> bytes:
-    """Return what was compressed; of data that is cut off, what can be had."""
-    try:
-        if compression == 'lz4':
-            return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data))
-        if compression == 'bz2':
-            return bz2.BZ2Decompressor().decompress(data)
-    except Exception as error:  # each library has its own kinds
-        raise _Damage(position, f'a chunk can not be decompressed: {in_words(error)}') from None
-    raise _Damage(position, f'unknown compression {compression!r}')
