@@ -15,7 +15,7 @@ from adabins_ros.ros.declared_parameters import DepthNodeParameters
 from adabins_ros.ros.diagnostics import ThrottledWarnings
 from adabins_ros.ros.frame_worker import FrameWorker
 from adabins_ros.ros.model_loading import ConfigurationError, free_cached_memory, load_predictor
-from adabins_ros.ros.process import run_node
+from adabins_ros.ros.process import return_freed_memory, run_node
 from adabins_ros.ros.products import PRODUCTS
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
@@ -105,6 +105,7 @@ class DepthNode(LifecycleNode):
             self._release()
             return TransitionCallbackReturn.FAILURE
         self._problem = None
+        return_freed_memory()
         self.get_logger().info(
             f'{self._predictor.description}, loaded in {time.perf_counter() - start:.1f} s'
         )
@@ -182,6 +183,7 @@ class DepthNode(LifecycleNode):
             self._predictor.close()
             self._predictor = None
         free_cached_memory()
+        return_freed_memory()
 
     def _publish_diagnostics(self) -> None:
         state = 'inactive' if self._worker is None else 'active'

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 import threading
 import time
 import traceback
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TYPE_CHECKING, TypeVar
 
 from adabins_ros.messages.fields import MessageError
 from adabins_ros.ros.model_loading import free_cached_memory, out_of_memory
+
+if TYPE_CHECKING:
+    from adabins_ros.ros.camera_stream import CameraStream
 
 Item = TypeVar('Item')
 
@@ -80,23 +83,11 @@ class NewestFrames(Generic[Item]):
             return self._closed
 
 
-class Camera(Protocol):
-    """What the worker needs of a `CameraStream`."""
-
-    name: str
-
-    def process(self, message: Any, arrived_s: float) -> None:
-        """Compute and publish what somebody subscribes to of an image message."""
-
-    def give_up(self, cause: str, text: str) -> None:
-        """Count and report a frame that led to nothing."""
-
-
 @dataclass(frozen=True)
 class ReceivedFrame:
     """An image message, whose it is, and when it arrived, `time.perf_counter` seconds."""
 
-    camera: Camera
+    camera: CameraStream
     message: Any
     arrived_s: float = field(default_factory=time.perf_counter)
 
@@ -117,7 +108,7 @@ class FrameWorker:
         """Begin to take frames."""
         self._thread.start()
 
-    def put(self, camera: Camera, message: Any) -> bool:
+    def put(self, camera: CameraStream, message: Any) -> bool:
         """Hand over an image message of a camera; tell whether another was dropped for it."""
         return self._slots.put(camera.name, ReceivedFrame(camera, message))
 

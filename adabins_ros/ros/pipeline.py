@@ -116,6 +116,7 @@ class DepthPipeline:
                 for metres in (estimate.depth, estimate.std)
             )
             estimate = replace(estimate, depth=depth, std=std)
+        # What the metric scale knows of this frame changes the estimate and its ends here.
         return replace(frame, estimate=estimate, model_range=ends)
 
     def _made(self, frame: Frame, products: Iterable[Product]) -> Iterator[tuple[Product, Any]]:

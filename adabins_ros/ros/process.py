@@ -168,3 +168,10 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_HEAP_BLOCK)
         mallopt(M_TRIM_THRESHOLD, LARGEST_HEAP_RESERVE)
+
+
+def return_freed_memory() -> None:
+    """Give what was freed back to the kernel, once: loading takes more memory than running."""
+    malloc_trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if malloc_trim is not None:
+        malloc_trim(0)

@@ -14,10 +14,12 @@ pytest.importorskip('rclpy')
 
 from adabins_ros.inference.estimate import DepthEstimate  # noqa: E402, I100
 from adabins_ros.model.config import PRESETS  # noqa: E402
+from adabins_ros.ros import depth_node  # noqa: E402
 from adabins_ros.ros.camera_source import CameraSource  # noqa: E402
 from adabins_ros.ros.diagnostics import FrameStatistics  # noqa: E402
 from adabins_ros.ros.parameters import DepthNodeSettings  # noqa: E402
 from adabins_ros.ros.pipeline import DepthPipeline  # noqa: E402
+from adabins_ros.ros.products import PRODUCTS  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
 CAMERA = PinholeCamera(160, 120, 130.0, 131.0, 80.5, 58.0)
@@ -158,6 +160,24 @@ def test_without_intrinsics_there_is_depth_but_no_points_and_no_correction():
     assert estimator.focal_lengths == [None]
     assert run(estimator, None, {'points', 'camera_info'}) == {}
     assert len(estimator.focal_lengths) == 1
+
+
+def test_what_needs_no_network_comes_first_and_does_not_run_it():
+    estimator = Renderer((0, 0, 1), CAMERA)
+    assert list(run(estimator, info_of(CAMERA), {'camera_info'})) == ['camera_info']
+    assert not estimator.focal_lengths
+    assert next(iter(run(estimator, info_of(CAMERA)))) == 'camera_info'
+    assert len(estimator.focal_lengths) == 1
+
+
+def test_every_product_has_its_switch_and_its_line_in_the_help(capsys):
+    with pytest.raises(SystemExit):
+        depth_node.main(['--help'])
+    lines = capsys.readouterr().out.splitlines()
+    for product in PRODUCTS:
+        assert any(line.split()[:1] == [product.topic] for line in lines), product.topic
+        assert DepthNodeSettings().publishes(product.name)
+        assert not DepthNodeSettings(**{f'publish_{product.name}': False}).publishes(product.name)
 
 
 def test_a_field_of_view_stands_in_for_intrinsics():
