@@ -13,6 +13,7 @@ import tempfile
 from typing import TYPE_CHECKING, TypeVar
 import weakref
 
+from adabins_ros.extras import require
 from adabins_ros.inference.building import build, open_exported, OtherProcess, Work
 from adabins_ros.inference.checking import allowed_difference_m, largest_difference_m
 from adabins_ros.inference.device import (
@@ -109,6 +110,7 @@ def find(
             config, count = known.config, known.parameter_count
             return Model(config, count, known, load_again, path, depth_range, kept)
     found = find_model(name, depth_range)
+    require('train', 'torch', 'timm', what=f'model {name}' if found is None else f'{found.path}')
     if found is None:
         from adabins_ros.model.checkpoint import load_model
 

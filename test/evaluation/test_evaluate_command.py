@@ -14,6 +14,7 @@ from adabins_ros import DepthPredictor
 from adabins_ros.evaluation.errors import average, depth_errors
 from adabins_ros.evaluation.evaluate_command import main
 from adabins_ros.evaluation.frames import open_frames
+from adabins_ros.inference.export import export_onnx
 from adabins_ros.recordings import pack_folder
 import numpy as np
 import pytest
@@ -200,6 +201,54 @@ def test_data_without_truth_in_range_leave_nothing_to_evaluate(
     assert main([*words, *far]) == 1
     assert 'none of the 2 frames can be evaluated: no true depth' in capsys.readouterr().err
     assert not list((tmp_path / 'report').iterdir())
+
+
+@pytest.fixture
+def light_environment(ros_environment, tmp_path) -> dict[str, str]:
+    """Return an environment where the extra [train] is not installed, with an empty cache."""
+    (tmp_path / 'sitecustomize.py').write_text(
+        'import sys\n'
+        "for name in ('torch', 'timm', 'safetensors', 'onnx', 'pytorch_lightning'):\n"
+        '    sys.modules[name] = None\n'
+    )
+    paths = f'{tmp_path}:{ros_environment["PYTHONPATH"]}'
+    return {**ros_environment, 'PYTHONPATH': paths, 'ADABINS_CACHE': str(tmp_path / 'cache')}
+
+
+def _evaluate_alone(environment, *words) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, '-m', 'adabins_ros.cli', 'evaluate', *map(str, words)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize('model', ['adabins-lite', 'exported'])
+def test_an_onnx_model_is_evaluated_without_torch(
+    model, tiny_model, walls, light_environment, tmp_path
+):
+    if model == 'exported':
+        model = tmp_path / 'tiny.onnx'
+        export_onnx(tiny_model(), model)
+    bag, output = tmp_path / 'walls.mcap', tmp_path / 'report'
+    pack_folder(walls(frames=3), bag)
+    done = _evaluate_alone(light_environment, '--model', model, '--bags', bag, '--output', output)
+    assert done.returncode == 0, done.stderr
+    assert '3 frames evaluated' in done.stdout
+    assert {path.name for path in output.iterdir()} == {
+        'report.html',
+        'metrics.json',
+        'frames.csv',
+    }
+
+
+def test_a_checkpoint_without_torch_is_one_line_with_the_command(
+    tiny_model, walls, light_environment, tmp_path
+):
+    words = ['--dataset', 'folder', '--data', walls(frames=1), '--output', tmp_path / 'report']
+    done = _evaluate_alone(light_environment, *words, '--model', tiny_model())
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith('adabins evaluate: ')
+    assert line.endswith("adaptive.safetensors needs the extra [train]: pip install '.[train]'")
+    assert not (tmp_path / 'report').exists()
 
 
 def test_help_comes_without_loading_torch(ros_environment):
