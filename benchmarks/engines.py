@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from adabins_ros import DepthPredictor
-from adabins_ros.inference.engines import Engine, ENGINES, NetworkSource, open_engine, Place
-from adabins_ros.inference.engines.checking import sample_pictures
-from adabins_ros.inference.engines.engine import is_installed
+from adabins_ros.inference.checking import sample_pictures
+from adabins_ros.inference.choosing import of_network, Running
+from adabins_ros.inference.engines.engine import Engine, ENGINES, is_installed
 from adabins_ros.model import AdaBins, PRESETS
 from authors_order import authors_forward, authors_predict, network_with_statistics
 from interleaved import in_turns, machine, median_ms, speedup, write_figures
@@ -43,7 +43,8 @@ def normalised(network: AdaBins, pixels: torch.Tensor) -> torch.Tensor:
 
 def engine(name: str, network: AdaBins) -> Engine:
     """Open an engine as `DepthPredictor` does."""
-    return open_engine(name, NetworkSource(network), Place(torch.device('cpu')))
+    shape = (1, *network.config.input_size)
+    return Running(of_network(network), name, 'cpu', 'float32', shape).engine
 
 
 @torch.inference_mode()
@@ -51,9 +52,9 @@ def measure(name: str, large: AdaBins, rounds: int) -> list[dict[str, Any]]:
     """Give the rows of one model; ``large`` is the authors' network."""
     network = large if name == LARGE else network_with_statistics(name)
     pixels = sample_pictures((1, *network.config.input_size))
-    image = normalised(network, pixels)
-    view = normalised(large, sample_pictures((1, *large.config.input_size)))
-    picture = pixels[0].numpy()
+    image = normalised(network, torch.from_numpy(pixels))
+    view = normalised(large, torch.from_numpy(sample_pictures((1, *large.config.input_size))))
+    picture = pixels[0]
 
     written: dict[str, Callable[[], torch.Tensor]] = {
         'as written': lambda: authors_forward(network, image)
@@ -65,7 +66,10 @@ def measure(name: str, large: AdaBins, rounds: int) -> list[dict[str, Any]]:
         name,
         'network',
         written,
-        {each: lambda run=run: run(pixels).depth for each, run in engines.items()},
+        {
+            each: lambda run=run: torch.from_numpy(run.run({'image': pixels})['depth'])
+            for each, run in engines.items()
+        },
         rounds,
     )
     for each in engines.values():

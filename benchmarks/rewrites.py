@@ -18,8 +18,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from adabins_ros.inference.deployment import deploy
-from adabins_ros.inference.rewrites import AS_WRITTEN, Rewrites
+from adabins_ros.inference.deployment import AS_WRITTEN, deploy, Rewrites
 from adabins_ros.model import AdaBins, PRESETS
 from authors_order import authors_forward, network_with_statistics
 from interleaved import in_turns, machine, median_ms, speedup, write_figures
@@ -30,22 +29,16 @@ from torch import nn
 from torch.nn import functional
 
 ALONE = {
-    'batch norms folded': Rewrites(True, False, None, None, False, None),
-    'head, bottleneck and convolution merged': Rewrites(False, True, None, None, False, None),
-    'products before up-sampling': Rewrites(False, False, 384, None, False, None),
-    'products before up-sampling, all blocks': Rewrites(False, False, 1, None, False, None),
-    'Winograd from 256 channels': Rewrites(False, False, None, 256, False, None),
-    'Winograd from 128 channels': Rewrites(False, False, None, 128, False, None),
-    'pointwise products in the kernels': Rewrites(False, False, None, None, True, None),
-    'softmax in tiles of 4800 pixels': Rewrites(False, False, None, None, False, 4800),
+    'batch norms folded': Rewrites(True, False, None),
+    'head, bottleneck and convolution merged': Rewrites(False, True, None),
+    'products before up-sampling': Rewrites(False, False, 384),
+    'products before up-sampling, all blocks': Rewrites(False, False, 1),
 }
 CHANGED = {
-    'deployed without Winograd': Rewrites(winograd_from=None),
     'deployed, products before up-sampling in all blocks': Rewrites(low_resolution_from=1),
 }
 # What a network of separable convolutions has none of.
-FULL_ONLY = ('head', 'products', 'Winograd')
-SEPARABLE_ONLY = ('pointwise',)
+FULL_ONLY = ('head', 'products')
 
 
 def smooth_image(height: int, width: int) -> torch.Tensor:
@@ -123,7 +116,7 @@ def measure(name: str, rounds: int) -> list[dict[str, Any]]:
     """Give the rows of one model."""
     network = network_with_statistics(name)
     separable = network.config.decoder_convolution == 'separable'
-    without = FULL_ONLY if separable else SEPARABLE_ONLY
+    without = FULL_ONLY if separable else ()
     rows = [
         compare(network, rewrite, deploy(network, rewrites), rounds, channels_last=False)
         for rewrite, rewrites in ALONE.items()

@@ -204,7 +204,7 @@ class OtherProcess:
 
     @property
     def problem(self) -> str | None:
-        """What went wrong, once it has ended, in words."""
+        """Say what went wrong, once it has ended."""
         code = self._process.returncode
         if self._too_long:
             return (

@@ -182,7 +182,7 @@ class Running:
 
     @property
     def notice(self) -> str | None:
-        """What a user should know: a GPU that is not used, an engine that was refused."""
+        """Say what a user should know: a GPU that is not used, an engine that was refused."""
         return '; '.join(self.notices) or None
 
     def settle(self) -> bool:
@@ -276,7 +276,9 @@ class Running:
             str(model.file.resolve()) if model.file else '',
             [*model.depth_range] if model.depth_range else None,
         )
-        if not (model.exported and kept.measured(key_of_place(place, names))):
+        known = kept.measured(key_of_place(place, names))
+        # Also of a network that can't be exported, so that each start does not try again.
+        if not known or not (model.exported or known.get('engine') == '' or kept.exported()):
             if not self.wait and model.file is not None:
                 self.engine = self._first(place, names)
                 self._start_elsewhere()

@@ -160,7 +160,7 @@ class DepthPredictor:
 
     @property
     def notice(self) -> str | None:
-        """What a user should know: a GPU that is not used, an engine that was refused."""
+        """Say what a user should know: a GPU that is not used, an engine that was refused."""
         return self._alive().notice
 
     def settle(self) -> bool:

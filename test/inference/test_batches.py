@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several cameras share a batch, and each gets what it would get alone."""
+"""Several cameras are estimated together, and each gets what it would get alone."""
 
 from pathlib import Path
 
 from adabins_ros import DepthPredictor
-from adabins_ros.inference.engines.engine import is_installed
+from adabins_ros.inference.engines.engine import Arrays, is_installed
 from adabins_ros.model import AdaBins, AdaBinsConfig
 import numpy as np
 import pytest
@@ -65,14 +65,48 @@ def test_no_camera_gives_no_estimate_and_a_missing_focal_length_is_said(network:
         predictor.predict_batch([*pictures((64, 96)), np.zeros((64, 96), np.uint8)])
 
 
-def test_an_estimate_left_on_the_device_is_the_same_and_stays(network: AdaBins) -> None:
+class Counting:
+    """An engine that notes the shapes that come, on a device to order."""
+
+    name = description = 'counting'
+    input_names = frozenset({'image'})
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.shapes: list[tuple[int, ...]] = []
+
+    def run(self, inputs: Arrays) -> Arrays:
+        batch, height, width, _ = inputs['image'].shape
+        self.shapes.append(inputs['image'].shape)
+        maps = np.ones((2, batch, height // 2, width // 2), np.float32)
+        centers = np.ones((batch, 4), np.float32)
+        return {'depth': maps[0], 'std': maps[1], 'bin_centers': centers}
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize('cameras', [1, 2, 3, 4])
+def test_a_processor_gets_cameras_one_by_one_and_a_gpu_together(
+    network: AdaBins, cameras: int
+) -> None:
     predictor = DepthPredictor(network, device='cpu', engine='torch')
-    first, second = pictures((64, 96), (80, 120))
-    left = predictor.predict_on_device(first, 55.0)
-    predictor.predict_on_device(second)
-    expected = predictor.predict(first, 55.0)
-    assert not predictor.on_gpu
-    assert set(left.times.seconds()) == {'resize', 'network', 'upsample'}
-    np.testing.assert_array_equal(left.depth.numpy(), expected.depth)
-    np.testing.assert_array_equal(left.std.numpy(), expected.std)
-    np.testing.assert_array_equal(left.on_host().bin_centers, expected.bin_centers)
+    for device, shapes in (
+        ('cpu', [(1, 64, 96, 3)] * cameras),
+        ('cuda:0', [(cameras, 64, 96, 3)]),
+    ):
+        engine = predictor._running.engine = Counting(device)
+        predictor.predict_batch(pictures(*[(64, 96)] * cameras))
+        assert engine.shapes == shapes
+
+
+@pytest.mark.skipif(not is_installed('onnx'), reason='needs onnxruntime')
+def test_the_number_of_cameras_builds_no_engine_anew(network: AdaBins) -> None:
+    predictor = DepthPredictor(network, device='cpu', engine='onnx')
+    sessions = predictor._running.engine._sessions
+    before = dict(sessions)
+    predictor.predict(pictures((64, 96))[0])
+    for cameras in (3, 1, 4, 2, 3):
+        predictor.predict_batch(pictures(*[(64, 96)] * cameras))
+    assert list(sessions) == [*before, (1, 64, 96)][-len(sessions) :]
+    assert len(sessions) <= 2

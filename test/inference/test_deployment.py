@@ -4,9 +4,8 @@
 import copy
 import functools
 
-from adabins_ros.inference.deployment import deploy
-from adabins_ros.inference.rewrites import AS_WRITTEN, Rewrites
-from adabins_ros.model import AdaBins, AdaBinsConfig
+from adabins_ros.inference.deployment import AS_WRITTEN, deploy, Rewrites
+from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, PRESETS
 import pytest
 import torch
 from torch import nn
@@ -15,14 +14,11 @@ from torch.nn import functional
 STRATEGIES = ['regression', 'uniform', 'log', 'trained', 'adaptive']
 SIZES = [(1, 96, 128), (2, 97, 131), (1, 161, 95), (3, 64, 200)]
 # Every rewrite, however few channels there are.
-ALL = Rewrites(low_resolution_from=1, winograd_from=1, tile_pixels=1000)
+ALL = Rewrites(low_resolution_from=1)
 ALONE = {
-    'norms': Rewrites(True, False, None, None, False, None),
-    'bottleneck': Rewrites(False, True, None, None, False, None),
-    'low_resolution': Rewrites(False, False, 1, None, False, None),
-    'winograd': Rewrites(False, False, None, 1, False, None),
-    'kernels': Rewrites(False, False, None, None, True, None),
-    'tiles': Rewrites(False, False, None, None, False, 1000),
+    'norms': Rewrites(True, False, None),
+    'bottleneck': Rewrites(False, True, None),
+    'low_resolution': Rewrites(False, False, 1),
     'none': AS_WRITTEN,
     'default': Rewrites(),
 }
@@ -134,3 +130,49 @@ def test_the_graph_can_be_exported(kind: str) -> None:
     with torch.no_grad():
         exported = torch.export.export(deployed, (image,)).module()
         torch.testing.assert_close(exported(image), deployed(image), rtol=0, atol=1e-5)
+
+
+def with_random_norms(network: AdaBins) -> AdaBins:
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.1)
+    return network.eval()
+
+
+@pytest.mark.parametrize(
+    ('encoder', 'strategy'),
+    [
+        ('tf_efficientnet_lite0', 'adaptive'),
+        ('resnet18', 'adaptive'),
+        ('mobilenetv3_small_050', 'regression'),
+        ('mobilenetv3_small_050', 'uniform'),
+        ('mobilenetv3_small_050', 'log'),
+        ('mobilenetv3_small_050', 'trained'),
+    ],
+)
+def test_depth_stays_within_a_tenth_of_a_millimetre(encoder: str, strategy: str) -> None:
+    config = PRESETS['adabins-lite'].model_copy(
+        update={'encoder': encoder, 'bin_strategy': strategy}
+    )
+    network = with_random_norms(AdaBins(config))
+    folded = deploy(network, Rewrites(True, False, None))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    for size in ((240, 320), (207, 333)):
+        image = torch.rand(2, 3, *size)
+        with torch.no_grad():
+            expected, actual = network(image), folded(image)
+        torch.testing.assert_close(actual.depth, expected.depth, rtol=0, atol=1e-4)
+        torch.testing.assert_close(actual.std, expected.std, rtol=0, atol=1e-3, equal_nan=True)
+
+
+def test_the_network_itself_is_left_as_it_was() -> None:
+    network = load_model('adabins-lite')
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    deploy(network, Rewrites(True, False, None))
+    after = network.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

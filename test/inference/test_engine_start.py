@@ -10,11 +10,9 @@ import subprocess
 import sys
 
 from adabins_ros import DepthPredictor
-from adabins_ros.inference.engines import NetworkSource, Place
-from adabins_ros.inference.engines.building import EngineBuilder
-from adabins_ros.inference.engines.cache import EngineCache
-from adabins_ros.model import AdaBins, AdaBinsConfig, ModelError, save_checkpoint
-from adabins_ros.model.model_file import find_model
+from adabins_ros.inference import building
+from adabins_ros.inference.kept import Kept, key_of_file
+from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, ModelError, save_checkpoint
 import numpy as np
 import pytest
 import torch
@@ -30,7 +28,7 @@ from adabins_ros import DepthPredictor
 import numpy as np
 predictor = DepthPredictor.from_pretrained(sys.argv[1], device='cpu', engine=sys.argv[2])
 predictor.predict(np.zeros((480, 640, 3), np.uint8))
-heavy = {'timm', 'torchvision', 'torch._dynamo', 'onnx', 'matplotlib', 'typer'} & {*sys.modules}
+heavy = {'torch', 'timm', 'onnx', 'openvino', 'matplotlib', 'typer'} & {*sys.modules}
 peak_kib = re.search(r'VmHWM:\s*(\d+)', Path('/proc/self/status').read_text())[1]
 print(predictor.engine, peak_kib, *heavy)
 """
@@ -63,7 +61,7 @@ def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return script
 
 
-def test_neither_the_first_start_nor_one_from_the_cache_builds_the_network_itself(
+def test_neither_the_first_start_nor_one_from_the_cache_imports_torch(
     model_file: Path, cache: Path, ros_environment: dict[str, str]
 ) -> None:
     environment = {**ros_environment, 'ADABINS_CACHE': str(cache)}
@@ -77,60 +75,105 @@ def test_neither_the_first_start_nor_one_from_the_cache_builds_the_network_itsel
         )
         engine, peak_kib, *heavy = said.stdout.split()
         assert (engine, heavy, said.stderr) == ('onnx', [], '')
-        assert int(peak_kib) * 1024 < 900e6
-        built.append({file: file.stat().st_mtime_ns for file in cache.iterdir()})
+        assert int(peak_kib) * 1024 < 300e6
+        built.append({file: file.stat().st_mtime_ns for file in cache.glob('*.[jo]*')})
     assert built[0] == built[1]
     assert [file.suffix for file in built[0]].count('.onnx') == 1
 
 
-def test_the_other_process_mends_the_cache_says_so_and_gives_the_depth_of_the_file(
-    model_file: Path, cache: Path, caplog: pytest.LogCaptureFixture
+def test_torch_runs_a_checkpoint_until_its_engine_is_built_and_the_change_is_exact(
+    model_file: Path, cache: Path
+) -> None:
+    predictor = DepthPredictor.from_pretrained(model_file, device='cpu', engine='onnx', wait=False)
+    assert predictor.engine == 'torch'
+    before = predictor.predict(PICTURE)
+    predictor._running._elsewhere.wait()
+    assert predictor.settle()
+    assert (predictor.engine, predictor.notice) == ('onnx', None)
+    assert 'ONNX Runtime' in predictor.description
+    assert not predictor.settle()
+    np.testing.assert_allclose(predictor.predict(PICTURE).depth, before.depth, rtol=0, atol=1e-4)
+    # A later start needs torch no more.
+    again = DepthPredictor.from_pretrained(model_file, device='cpu', engine='onnx', wait=False)
+    assert (again.engine, again.settle()) == ('onnx', False)
+
+
+def test_an_engine_that_takes_too_long_is_given_up(
+    model_file: Path, cache: Path, interpreter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter.write_text('#!/bin/sh\nexec sleep 600\n')
+    monkeypatch.setattr(building, 'TIME_LIMIT_S', 0.3)
+    predictor = DepthPredictor.from_pretrained(model_file, device='cpu', wait=False)
+    child = predictor._running._elsewhere._process
+    ended = os.pidfd_open(child.pid)
+    while not select.select([ended], [], [], 0.05)[0]:
+        assert not predictor.settle()
+    assert not predictor.settle()
+    assert child.returncode == -signal.SIGKILL
+    assert predictor.engine == 'torch'
+    assert 'was ended after' in predictor.notice
+    assert 'runs on' in predictor.notice
+    predictor.predict(PICTURE)
+    with pytest.raises(ModelError, match='was ended after'):
+        DepthPredictor.from_pretrained(model_file, device='cpu', engine='onnx')
+
+
+def test_closing_ends_what_is_being_built(
+    model_file: Path, cache: Path, interpreter: Path
+) -> None:
+    interpreter.write_text('#!/bin/sh\nexec sleep 600\n')
+    predictor = DepthPredictor.from_pretrained(model_file, device='cpu', wait=False)
+    child = predictor._running._elsewhere._process
+    predictor.close()
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_the_other_process_mends_the_cache_and_gives_the_depth_of_the_file(
+    model_file: Path, cache: Path
 ) -> None:
     depth_range = (0.5, 3.0)
-    source = NetworkSource(find_model(model_file, depth_range))
-    kept = EngineCache(cache)
-    key = EngineBuilder(source, Place(torch.device('cpu')), kept).network_key
-    (cache / f'{key}.onnx').write_bytes(b'damaged')
-    kept.write(key, {'sha256': 'of what was written'})
-    with caplog.at_level(logging.WARNING):
-        other = DepthPredictor.from_pretrained(
-            model_file, device='cpu', engine='onnx', depth_range=depth_range
-        )
-    assert caplog.messages == [f'{key}.onnx in the cache is damaged; it is made again']
-    plain = DepthPredictor(source.network, device='cpu', engine='torch')
+    kept = Kept(key_of_file(model_file, depth_range), cache)
+    kept.onnx_path.write_bytes(b'of what was written')
+    kept.note_exported()
+    kept.onnx_path.write_bytes(b'damaged')
+    other = DepthPredictor.from_pretrained(
+        model_file, device='cpu', engine='onnx', depth_range=depth_range
+    )
+    plain = DepthPredictor(load_model(model_file, depth_range), device='cpu', engine='torch')
     assert other.engine == 'onnx'
     assert other.parameter_count == plain.parameter_count
+    assert other.config == plain.config
     expected, actual = plain.predict(PICTURE), other.predict(PICTURE)
     np.testing.assert_allclose(actual.depth, expected.depth, rtol=0, atol=1e-4)
     np.testing.assert_allclose(actual.bin_centers, expected.bin_centers, rtol=0, atol=1e-4)
 
 
-def test_other_files_and_another_range_are_other_engines(
-    model_file: Path, repository: Path, tmp_path: Path
-) -> None:
-    def key(path: Path, depth_range: tuple[float, float] | None = None) -> str:
-        found = find_model(path, depth_range)
-        assert found is not None
-        return NetworkSource(found).key
-
+def test_other_files_and_another_range_are_other_engines(model_file: Path, tmp_path: Path) -> None:
     copy, other = tmp_path / 'copy.safetensors', tmp_path / 'other.safetensors'
     copy.write_bytes(model_file.read_bytes())
-    assert key(copy) == key(model_file)
-    assert key(model_file, (0.5, 3.0)) != key(model_file)
-    save_checkpoint(find_model(model_file).load(), other, half=True)
-    assert key(other) != key(model_file)
+    assert key_of_file(copy) == key_of_file(model_file)
+    assert key_of_file(model_file, (0.5, 3.0)) != key_of_file(model_file)
+    save_checkpoint(load_model(model_file), other, half=True)
+    assert key_of_file(other) != key_of_file(model_file)
+    # The name of an authors' file tells its depth range.
+    names = [tmp_path / f'AdaBins_{name}.pt' for name in ('nyu', 'kitti')]
+    for name in names:
+        name.write_bytes(b'the same')
+    assert key_of_file(names[0]) != key_of_file(names[1])
 
 
 def test_a_file_that_is_replaced_meanwhile_is_not_taken_for_the_old_one(
-    model_file: Path, tmp_path: Path
+    model_file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = NetworkSource(find_model(model_file))
-    other = source.file.load()
+    predictor = DepthPredictor.from_pretrained(model_file, device='cpu', wait=False)
+    predictor._running._elsewhere.end()
+    other = load_model(model_file)
     with torch.no_grad():
         other.decoder.bottleneck.bias += 1
     save_checkpoint(other, model_file, overwrite=True)
     with pytest.raises(ModelError, match='was replaced while it was loaded; load it again'):
-        source.network  # noqa: B018
+        building.build(predictor._running._work)
+    assert not list(cache.glob('*.onnx'))
 
 
 def test_without_another_process_this_one_builds_the_engine(
@@ -150,12 +193,13 @@ def test_a_runtime_that_crashes_does_not_take_the_user_along(
     model_file: Path, cache: Path, interpreter: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     interpreter.write_text('#!/bin/sh\nkill -SEGV $$\n')
-    with pytest.raises(ModelError, match=r"engine 'onnx' .* SIGSEGV"):
+    with pytest.raises(ModelError, match=r'engine onnx .* SIGSEGV'):
         DepthPredictor.from_pretrained(model_file, device='cpu', engine='onnx')
     with caplog.at_level(logging.WARNING):
         predictor = DepthPredictor.from_pretrained(model_file, device='cpu')
     assert predictor.engine == 'torch'
     assert 'SIGSEGV; torch runs instead' in caplog.text
+    assert 'SIGSEGV; torch runs instead' in predictor.notice
 
 
 @pytest.mark.skipif(not hasattr(os, 'pidfd_open'), reason='needs pidfd_open to wait')

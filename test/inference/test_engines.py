@@ -9,25 +9,22 @@ from pathlib import Path
 import sys
 
 from adabins_ros import DepthPredictor
-from adabins_ros.inference.engines import NetworkSource, Place
-from adabins_ros.inference.engines.building import EngineBuilder, EngineRefused
-from adabins_ros.inference.engines.cache import cache_folder, EngineCache, network_key
-from adabins_ros.inference.engines.checking import largest_difference_m
-from adabins_ros.inference.engines.onnx_file import write_onnx
-from adabins_ros.inference.engines.opening import open_engine, preferred
-from adabins_ros.inference.engines.pixel_network import PixelNetwork
+from adabins_ros.inference.building import open_exported
+from adabins_ros.inference.checking import largest_difference_m, preferred
+from adabins_ros.inference.deployment import AS_WRITTEN, deploy, Rewrites
+from adabins_ros.inference.engines.engine import Engine, is_installed, Place
+from adabins_ros.inference.export import network_run, write_onnx
+from adabins_ros.inference.kept import cache_folder, Kept, key_of_network
 from adabins_ros.model import AdaBins, AdaBinsConfig, ModelError
-from adabins_ros.provenance import sha256
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-pytest.importorskip('onnx')
+onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
 STRATEGIES = ('adaptive', 'uniform', 'log', 'trained', 'regression')
-CPU = Place(torch.device('cpu'))
 
 
 @pytest.fixture
@@ -60,8 +57,9 @@ def photo(height: int, width: int) -> np.ndarray:
     return np.stack(waves, 2).astype(np.uint8)
 
 
-def builder_of(made: AdaBins, folder: Path | None) -> EngineBuilder:
-    return EngineBuilder(NetworkSource(made), CPU, EngineCache(folder))
+def run_of(engine: str, made: AdaBins, folder: Path) -> Engine:
+    """Open an engine of a network that is exported to a folder."""
+    return open_exported(engine, write_onnx(made, folder / 'made.onnx').model, Place())
 
 
 @pytest.mark.parametrize('engine', ['onnx', 'openvino'])
@@ -88,9 +86,9 @@ def test_batches_of_any_legal_size_equal_torchs(
 ) -> None:
     pytest.importorskip(engine)
     made = network(tiny)
-    built = builder_of(made, tmp_path).build(engine)
+    built = run_of(engine, made, tmp_path)
     shapes = [(2, 64, 96), (1, 65, 97), (3, 79, 111), (1, 64, 96), (2, 96, 64)]
-    assert largest_difference_m(built, PixelNetwork(made, made.config), shapes) < 1e-4
+    assert largest_difference_m(built.run, network_run(made), shapes) < 1e-4
 
 
 def test_full_convolutions_and_a_padded_bottleneck_too(tiny: AdaBinsConfig, cache: Path) -> None:
@@ -129,20 +127,21 @@ def test_an_estimate_is_not_changed_by_the_next_frame(tiny: AdaBinsConfig, cache
 
 def test_what_was_built_is_found_again(tiny: AdaBinsConfig, cache: Path) -> None:
     DepthPredictor(network(tiny), device='cpu', engine='onnx')
-    before = {file: file.stat().st_mtime_ns for file in cache.iterdir()}
-    assert sorted(file.suffix for file in before) == ['.json', '.json', '.onnx']
+    before = {file: file.stat().st_mtime_ns for file in cache.iterdir() if file.suffix != '.lock'}
+    assert sorted(file.suffix for file in before) == ['.json', '.onnx']
     DepthPredictor(network(tiny), device='cpu', engine='onnx')
-    assert {file: file.stat().st_mtime_ns for file in cache.iterdir()} == before
+    after = {file: file.stat().st_mtime_ns for file in cache.iterdir() if file.suffix != '.lock'}
+    assert after == before
 
 
 def test_other_weights_or_another_range_are_another_engine(tiny: AdaBinsConfig) -> None:
     made = network(tiny)
-    key = network_key(made)
-    assert network_key(network(tiny)) == key
-    assert network_key(network(tiny, max_depth=7.0)) != key
+    key = key_of_network(made)
+    assert key_of_network(network(tiny)) == key
+    assert key_of_network(network(tiny, max_depth=7.0)) != key
     with torch.no_grad():
         made.decoder.bottleneck.bias[0] += 1e-6
-    assert network_key(made) != key
+    assert key_of_network(made) != key
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'record', 'missing'])
@@ -164,79 +163,71 @@ def test_a_damaged_cache_is_built_again(tiny: AdaBinsConfig, cache: Path, damage
     assert len(built.read_bytes()) == len(whole)
 
 
-def put_other_weights_into_the_cache(made: AdaBins, others: AdaBins, folder: Path) -> None:
-    """Leave what a fault of the exporter would: a whole file that computes something else."""
-    builder = builder_of(made, folder)
-    builder._exported()
-    (built,) = folder.glob('*.onnx')
-    write_onnx(others, built)
-    (folder / f'{builder.network_key}.json').write_text(json.dumps({'sha256': sha256(built)}))
-
-
 def test_an_engine_that_computes_something_else_is_refused(
     tiny: AdaBinsConfig, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = network(tiny)
-    put_other_weights_into_the_cache(made, network(tiny, seed=1), cache)
-    with pytest.raises(EngineRefused, match=r'ONNX Runtime .* differs from torch by .* m'):
-        builder_of(made, cache).build('onnx')
-    for engine in ('onnx', 'auto'):
+    # What a fault of the exporter would leave: a whole file that computes something else.
+    kept = Kept(key_of_network(made), cache)
+    write_onnx(network(tiny, seed=1), kept.onnx_path)
+    kept.note_exported()
+    for _ in ('measured', 'remembered'):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            predictor = DepthPredictor(made, device='cpu', engine=engine)
-        assert 'differs from torch by' in caplog.text
+            predictor = DepthPredictor(made, device='cpu', engine='onnx')
+        assert 'ONNX Runtime' in predictor.notice
+        assert 'differs from the network by' in predictor.notice
+        assert predictor.notice in caplog.text
         assert predictor.engine == 'torch'
 
 
-def test_auto_remembers_what_was_fastest(tiny: AdaBinsConfig, cache: Path) -> None:
-    made = network(tiny)
-    first = DepthPredictor(made, device='cpu')
-    (choice,) = [
-        record
-        for record in map(json.loads, (file.read_text() for file in cache.glob('*.json')))
-        if 'milliseconds' in record
-    ]
-    assert choice['engine'] == first.engine
-    assert {'torch', 'onnx'} <= set(choice['milliseconds'])
-    for file in cache.glob('*.json'):
-        record = json.loads(file.read_text())
-        if 'milliseconds' in record:
-            file.write_text(json.dumps({**record, 'engine': 'onnx'}))
-    assert DepthPredictor(made, device='cpu').engine == 'onnx'
-
-
-def test_auto_does_not_keep_the_user_of_a_large_network_waiting(
-    tiny: AdaBinsConfig, cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_rewritten_graph_that_computes_something_else_is_refused(
+    tiny: AdaBinsConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('adabins_ros.inference.engines.opening.BUILT_AT_ONCE', 1000)
     made = network(tiny)
-    assert DepthPredictor(made, device='cpu').engine == 'torch'
-    assert not list(cache.glob('*.onnx'))
-    patient = DepthPredictor(made, device='cpu', patient=True)
-    assert list(cache.glob('*.onnx'))
-    assert DepthPredictor(made, device='cpu').engine == patient.engine
+    expected = DepthPredictor(made, device='cpu', engine='torch')
+    assert expected.notice is None
+
+    def faulty(network: AdaBins, rewrites: Rewrites | None = None) -> AdaBins:
+        deployed = deploy(network, rewrites)
+        if rewrites != AS_WRITTEN:
+            deployed.conv_out.bias[0] += 1
+        return deployed
+
+    monkeypatch.setattr('adabins_ros.inference.engines.torch_engine.deploy', faulty)
+    predictor = DepthPredictor(made, device='cpu', engine='torch')
+    assert 'differs from the network by' in predictor.notice
+    assert 'as it is written' in predictor.notice
+    assert 'as written' in predictor.description
+    np.testing.assert_allclose(
+        predictor.predict(photo(64, 96)).depth,
+        expected.predict(photo(64, 96)).depth,
+        rtol=0,
+        atol=1e-4,
+    )
 
 
-def test_auto_tries_the_rest_when_there_is_time(tiny: AdaBinsConfig, cache: Path) -> None:
+def test_auto_remembers_what_was_fastest(tiny: AdaBinsConfig, cache: Path, tmp_path: Path) -> None:
     pytest.importorskip('openvino')
-
-    def tried() -> list[set[str]]:
-        records = [json.loads(file.read_text()) for file in cache.glob('*.json')]
-        return [set(record['tried']) for record in records if 'tried' in record]
-
-    made = network(tiny)
-    DepthPredictor(made, device='cpu')
-    assert tried() == [{'torch', 'onnx'}]
-    patient = DepthPredictor(made, device='cpu', patient=True)
-    assert tried() == [{'torch', 'onnx', 'openvino'}]
-    assert DepthPredictor(made, device='cpu').engine == patient.engine
+    file = tmp_path / 'tiny.onnx'
+    write_onnx(network(tiny), file)
+    first = DepthPredictor.from_pretrained(file, device='cpu')
+    (kept,) = cache.glob('*.json')
+    content = json.loads(kept.read_text())
+    ((where, choice),) = content['places'].items()
+    assert choice['engine'] == first.engine
+    assert {*choice['milliseconds']} == {'onnx', 'openvino'}
+    for name in ('openvino', 'onnx'):
+        content['places'][where] = {**choice, 'engine': name}
+        kept.write_text(json.dumps(content))
+        assert DepthPredictor.from_pretrained(file, device='cpu').engine == name
 
 
 def test_another_runtime_has_to_pay() -> None:
-    assert preferred({'torch': 1.0, 'onnx': 0.95}) == 'torch'
-    assert preferred({'torch': 1.0, 'onnx': 0.5, 'openvino': 0.48}) == 'onnx'
-    assert preferred({'torch': 1.0, 'onnx': 0.5, 'openvino': 0.4}) == 'openvino'
-    assert preferred({'torch': 1.0, 'onnx': 1.2, 'openvino': 0.8}) == 'openvino'
+    assert preferred({'onnx': 1.0, 'openvino': 0.95}) == 'onnx'
+    assert preferred({'onnx': 0.5, 'openvino': 0.48}) == 'onnx'
+    assert preferred({'onnx': 0.5, 'openvino': 0.4}) == 'openvino'
+    assert preferred({'onnx': 1.2, 'openvino': 1.3}) == 'onnx'
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
@@ -259,9 +250,9 @@ def test_where_no_folder_can_be_made_there_is_no_cache(
     predictor = DepthPredictor(network(tiny), device='cpu', engine='onnx')
     assert predictor.engine == 'onnx'
     predictor.predict(photo(70, 130))
-    assert list(tmp_path.glob('*/network.onnx'))
+    assert list(tmp_path.glob('*/*.onnx'))
     predictor.close()
-    assert not list(tmp_path.glob('*/network.onnx'))
+    assert not list(tmp_path.glob('*/*.onnx'))
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,30 +267,58 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
 
 def test_nodes_that_start_together_never_read_half_a_record(tmp_path: Path) -> None:
     records = [{'engine': name, 'padding': name * 5000} for name in ('onnx', 'torch')]
-    caches = [EngineCache(tmp_path) for _ in records]
-    caches[0].write('choice', records[0])
+    kept = [Kept('model', tmp_path) for _ in records]
+    kept[0].note_measured('here', **records[0])
 
-    def write_and_read(number: int) -> dict | None:
-        caches[number % 2].write('choice', records[number % 2])
-        return caches[1 - number % 2].read('choice')
+    def write_and_read(number: int) -> dict:
+        kept[number % 2].note_measured('here', **records[number % 2])
+        return kept[1 - number % 2].measured('here')
 
     with ThreadPoolExecutor(8) as pool:
         assert all(read in records for read in pool.map(write_and_read, range(200)))
-    assert [file.name for file in tmp_path.iterdir()] == ['choice.json']
+    assert [file.name for file in tmp_path.iterdir()] == ['model.json']
 
 
 def test_a_missing_package_is_one_line(
     tiny: AdaBinsConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('adabins_ros.inference.engines.engine.find_spec', lambda package: None)
-    with pytest.raises(ModelError) as caught:
-        DepthPredictor(network(tiny), device='cpu', engine='openvino')
-    assert str(caught.value).endswith('pip install onnx openvino')
-    assert '\n' not in str(caught.value)
+    for module in ('inference.engines.engine', 'extras'):
+        monkeypatch.setattr(f'adabins_ros.{module}.find_spec', lambda package: None)
+    for engine, words in (
+        (
+            'openvino',
+            r"'openvino' needs the extra \[openvino\]: pip install '.\[openvino\]'$",
+        ),
+        ('torch', r"'torch' needs the extra \[train\]: pip install '.\[train\]'$"),
+        ('onnx', r"'onnx' needs the Python package onnxruntime: pip install onnxruntime$"),
+    ):
+        with pytest.raises(ModelError, match=words) as caught:
+            DepthPredictor(network(tiny), device='cpu', engine=engine)
+        assert '\n' not in str(caught.value)
     # What is installed is what auto chooses from.
     assert DepthPredictor(network(tiny), device='cpu').engine == 'torch'
 
 
+def test_further_outputs_pass_through_an_engine(tiny: AdaBinsConfig, tmp_path: Path) -> None:
+    model = write_onnx(network(tiny), tmp_path / 'made.onnx').model
+    proto = onnx.load_model(str(model.path))
+    helper, kinds = onnx.helper, onnx.TensorProto
+    proto.graph.input.append(
+        helper.make_tensor_value_info('last_widths', kinds.FLOAT, ['batch', 4])
+    )
+    proto.graph.node.append(helper.make_node('Neg', ['last_widths'], ['widths']))
+    proto.graph.output.append(helper.make_tensor_value_info('widths', kinds.FLOAT, ['batch', 4]))
+    onnx.save_model(proto, str(model.path))
+    widths = np.arange(4, dtype=np.float32)[None]
+    for name in ('onnx', 'openvino'):
+        if is_installed(name):
+            engine = open_exported(name, model, Place())
+            assert engine.input_names == {'image', 'last_widths'}
+            made = engine.run({'image': photo(64, 96)[None], 'last_widths': widths})
+            assert made.keys() == {'depth', 'std', 'bin_centers', 'widths'}
+            np.testing.assert_array_equal(made['widths'], -widths)
+
+
 def test_an_unknown_engine_names_the_known_ones(tiny: AdaBinsConfig) -> None:
     with pytest.raises(ModelError, match='use auto, torch, torch_compile, onnx, openvino'):
-        open_engine('tensorflow', NetworkSource(network(tiny)), CPU)
+        DepthPredictor(network(tiny), device='cpu', engine='tensorflow')

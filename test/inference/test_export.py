@@ -5,8 +5,8 @@ from pathlib import Path
 
 from adabins_ros import DepthPredictor
 from adabins_ros.cli import app
-from adabins_ros.inference.engines import read_onnx
-from adabins_ros.inference.exporting import export_onnx, ExportError
+from adabins_ros.inference.export import export_onnx, ExportError
+from adabins_ros.inference.onnx_file import read_onnx
 from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, ModelError, save_checkpoint
 import numpy as np
 import pytest
@@ -58,10 +58,10 @@ def test_the_file_predicts_as_the_checkpoint_does(
 
 def test_anybody_can_run_it_from_pixels(checkpoint: Path, exported: Path) -> None:
     session = onnxruntime.InferenceSession(str(exported))
-    (pixels,) = session.get_inputs()
-    assert (pixels.name, pixels.type) == ('pixels', 'tensor(uint8)')
-    depth, std, centers = session.run(None, {'pixels': picture(65, 97)[None]})
-    assert depth.shape == std.shape == (1, 1, 33, 49)
+    (image,) = session.get_inputs()
+    assert (image.name, image.type) == ('image', 'tensor(uint8)')
+    depth, std, centers = session.run(None, {'image': picture(65, 97)[None]})
+    assert depth.shape == std.shape == (1, 33, 49)
     assert (np.diff(centers) > 0).all()
     said = session.get_modelmeta().custom_metadata_map
     config = AdaBinsConfig.model_validate_json(said['adabins_ros.config'])
@@ -78,6 +78,40 @@ def test_a_file_of_one_size_gets_every_image_in_it(checkpoint: Path, tmp_path: P
         DepthPredictor.from_pretrained(path, device='cpu', inference_size=(64, 96))
 
 
+@pytest.mark.parametrize('engine', ['onnx', 'openvino'])
+def test_a_file_of_the_first_edition_still_loads(
+    exported: Path, tmp_path: Path, engine: str
+) -> None:
+    if engine == 'openvino':
+        pytest.importorskip('openvino')
+    proto = onnx.load_model(str(exported))
+    graph, helper = proto.graph, onnx.helper
+    graph.input[0].name = 'pixels'
+    for node in graph.node:
+        node.input[:] = ['pixels' if name == 'image' else name for name in node.input]
+        node.output[:] = [
+            f'{name}_map' if name in ('depth', 'std') else name for name in node.output
+        ]
+    graph.initializer.append(helper.make_tensor('one', onnx.TensorProto.INT64, [1], [1]))
+    for name in ('depth', 'std'):
+        graph.node.append(helper.make_node('Unsqueeze', [f'{name}_map', 'one'], [name]))
+    for value in graph.output[:2]:
+        shape = [each.dim_param for each in value.type.tensor_type.shape.dim]
+        value.CopyFrom(helper.make_tensor_value_info(value.name, 1, [shape[0], 1, *shape[1:]]))
+    said = {entry.key: entry.value for entry in proto.metadata_props}
+    helper.set_model_props(proto, {**said, 'adabins_ros.format': 'adabins_ros onnx 1'})
+    old = tmp_path / 'old.onnx'
+    onnx.save_model(proto, str(old))
+    expected = DepthPredictor.from_pretrained(exported, device='cpu', engine='onnx')
+    actual = DepthPredictor.from_pretrained(old, device='cpu', engine=engine)
+    np.testing.assert_allclose(
+        actual.predict(picture(64, 96)).depth,
+        expected.predict(picture(64, 96)).depth,
+        rtol=0,
+        atol=1e-4,
+    )
+
+
 def test_nothing_is_overwritten(checkpoint: Path, tmp_path: Path) -> None:
     taken = tmp_path / 'taken.onnx'
     taken.write_text('precious')
@@ -91,7 +125,7 @@ def test_a_file_that_differs_from_torch_gets_no_name(
 ) -> None:
     # No rounding is that small.
     monkeypatch.setattr(
-        'adabins_ros.inference.exporting.allowed_difference_m', lambda dtype, config: 1e-12
+        'adabins_ros.inference.export.allowed_difference_m', lambda precision, config: 1e-12
     )
     with pytest.raises(ExportError, match=r'was not written: .* differ from torch by .* m'):
         export_onnx(checkpoint, tmp_path / 'wrong.onnx')

@@ -46,7 +46,7 @@ class Place:
 
     @property
     def gpu_index(self) -> int:
-        """Number of the GPU."""
+        """Give the number of the GPU."""
         return int(self.device.partition(':')[2] or 0)
 
     @property
@@ -145,8 +145,8 @@ def without_denormals() -> Iterator[None]:
     library.fegetenv(before)
     changed = ctypes.create_string_buffer(before.raw, 64)
     offset, bits = _CONTROL
-    word = int.from_bytes(before.raw[offset : offset + 4], 'little') | bits
-    changed[offset : offset + 4] = word.to_bytes(4, 'little')
+    word = ctypes.c_uint32.from_buffer(changed, offset)
+    word.value |= bits
     library.fesetenv(changed)
     try:
         yield

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any camera size finds a legal inference size."""
 
-from adabins_ros.inference import inference_size
+from adabins_ros.inference.input_size import inference_size
 from adabins_ros.model import PRESETS
 from hypothesis import given, settings, strategies
 import pytest
