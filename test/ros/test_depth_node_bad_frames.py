@@ -107,11 +107,11 @@ def test_a_bad_compressed_image_is_counted_and_the_next_one_is_published(compres
         (camera_info(k=[0.0] * 9), 'horizontal_fov_deg'),
         (camera_info(k=[float('nan')] * 9), 'nan'),
         (camera_info(k=[-1.0, 0.0, 31.5, 0.0, 55.0, 23.5, 0.0, 0.0, 1.0]), 'horizontal_fov_deg'),
-        (camera_info(height=0, width=0), '0x0'),
+        (camera_info(height=0), f'{WIDTH}x0'),
         (camera_info(binning_x=1000), 'binning'),
         (camera_info(width=48), 'shape'),
     ],
-    ids=['zero K', 'NaN', 'negative focal length', 'no size', 'absurd binning', 'other shape'],
+    ids=['zero K', 'NaN', 'negative focal length', 'no height', 'absurd binning', 'other shape'],
 )
 def test_a_bad_camera_info_leaves_depth_without_points_and_is_named(
     station, depth_node, bad, word
@@ -126,6 +126,14 @@ def test_a_bad_camera_info_leaves_depth_without_points_and_is_named(
     stamps = [cloud.header.stamp for cloud in station.received['points']]
     assert answer.header.stamp not in stamps
     assert 'Traceback' not in depth_node.log
+
+
+def test_a_camera_info_without_a_size_is_that_of_the_image(station):
+    answer = station.exchange(
+        image(), camera_info(height=0, width=0), 'points', 'depth/camera_info'
+    )
+    assert (answer['points'].width, answer['points'].height) == (WIDTH // 2, HEIGHT // 2)
+    assert answer['depth/camera_info'].k[0] == camera_info().k[0]
 
 
 def test_horizontal_fov_deg_stands_in_for_an_uncalibrated_camera(station):
