@@ -58,7 +58,6 @@ setup(
             'training = adabins_ros.training.command:main',
         ],
     },
-    # No rclpy here: beside a ROS install the wheels of the extra [ros] would shadow it.
     # What runs the node: no torch, and no rclpy, whose wheels would shadow a ROS install (extra
     # [ros]). Not opencv-python: its wheel needs libGL and libxcb, which a robot or a container
     # without a display lacks, and `import cv2` then fails. Nothing here opens a window.

@@ -249,7 +249,7 @@ def export(
     """
     Write a model for other runtimes or to share, with its configuration inside.
 
-    safetensors holds the weights at half their size. An .onnx takes pixels, (batch, height, width,
+    safetensors holds the weights at half their size. An .onnx takes image, (batch, height, width,
     3) uint8 RGB, and gives depth, std and bin_centers in metres, the first two at half that size;
     it is compared with torch before it gets its name. The node and `adabins predict` take both as
     --model.
