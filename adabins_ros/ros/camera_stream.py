@@ -192,6 +192,8 @@ class CameraStream:
     ) -> DiagnosticStatus:
         """Return how this camera fares, for /diagnostics; `NodeCondition` says from what."""
         hints = self._hints.hints(self._settings().horizontal_fov_deg, self._statistics.received_s)
+        if predictor is not None and predictor.notice:
+            hints.append(predictor.notice)
         pipeline = self._pipeline
         return self._diagnostics.status(
             NodeCondition(

@@ -65,6 +65,7 @@ class DepthNode(LifecycleNode):
         self._predictor: DepthPredictor | None = None
         self._worker: FrameWorker | None = None
         self._problem: str | None = None
+        self._notice: str | None = None
         self._warnings = ThrottledWarnings(self.get_logger().warning)
         self._current = DepthNodeParameters(self, lambda: self._predictor is not None)
         self._streams: list[CameraStream] = []
@@ -111,11 +112,12 @@ class DepthNode(LifecycleNode):
         )
         if not self._predictor.is_trained:
             self.get_logger().warning('untrained network: depth is meaningless')
+        self._say_notice(self._predictor)
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to the camera and begin to compute."""
-        self._worker = FrameWorker()
+        self._worker = FrameWorker(self._take_over_engine)
         try:
             for stream in self._streams:
                 stream.listen(self._worker)
@@ -184,6 +186,21 @@ class DepthNode(LifecycleNode):
             self._predictor = None
         free_cached_memory()
         return_freed_memory()
+
+    def _take_over_engine(self) -> None:
+        """Change to a faster engine once it is built; between two frames, in their thread."""
+        predictor = self._predictor
+        if predictor is None:
+            return
+        if predictor.settle():
+            self.get_logger().info(f'changed over to {predictor.description}')
+        self._say_notice(predictor)
+
+    def _say_notice(self, predictor: DepthPredictor) -> None:
+        """Warn of what the predictor has to say, once."""
+        if predictor.notice and predictor.notice != self._notice:
+            self.get_logger().warning(predictor.notice)
+        self._notice = predictor.notice
 
     def _publish_diagnostics(self) -> None:
         state = 'inactive' if self._worker is None else 'active'

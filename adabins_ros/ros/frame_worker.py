@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 import threading
 import time
@@ -97,9 +98,16 @@ class FrameWorker:
     Process the newest frames of all cameras in turn, in one thread, from `start` to `stop`.
 
     What a frame raises is counted and said, never fatal.
+
+    Parameters
+    ----------
+    between_frames
+        Called in the thread after each frame.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, between_frames: Callable[[], None]) -> None:
+        self._between_frames = between_frames
         self._slots: NewestFrames[ReceivedFrame] = NewestFrames()
         # A daemon: a network call of seconds must not hold up the end of the process.
         self._thread = threading.Thread(target=self._run, name='depth', daemon=True)
@@ -123,13 +131,14 @@ class FrameWorker:
         while not self._slots.closed:
             frame = self._slots.take()
             if frame is not None:
-                _survive(frame)
+                _survive(frame, self._between_frames)
 
 
-def _survive(frame: ReceivedFrame) -> None:
-    """Process a frame; count and report what is raised."""
+def _survive(frame: ReceivedFrame, then: Callable[[], None]) -> None:
+    """Process a frame, and then do something else; count and report what is raised."""
     try:
         frame.camera.process(frame.message, frame.arrived_s)
+        then()
     except MessageError as error:
         frame.camera.give_up(error.cause, str(error))
     except Exception as error:  # nothing that arrives may end the thread

@@ -20,6 +20,8 @@ def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
     """
     Load the model that the parameters name, and let it plan for frames of the training size.
 
+    It runs with what can run at once; the node changes over to a faster engine when it is built.
+
     Raises
     ------
     ConfigurationError
@@ -40,6 +42,7 @@ def load_predictor(settings: DepthNodeSettings) -> DepthPredictor:
             flip_average=settings.flip_average,
             inference_size=settings.inference_size if any(settings.inference_size) else None,
             pixel_budget=settings.pixel_budget or None,
+            wait=False,
         )
         predictor.warm_up()
     except ImportError as error:
