@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 100
 WIDTH_INCHES = 20.0
@@ -25,8 +26,9 @@ MAP_ROWS = 160
 # Height of the strip of bin centres under the histogram, relative to the histogram's.
 RUG_HEIGHT = 0.22
 
-# Height of the colour bars, relative to a row of panels.
-BAR_HEIGHT = 0.07
+# Of the page: margins, and what stands between panels.
+LEFT_INCHES, GAP_INCHES, BETWEEN_ROWS_INCHES = 0.65, 0.2, 0.55
+TOP_INCHES, HEADLINE_INCHES, BAR_INCHES = 0.5, 0.5, 0.18
 
 _MAP_BACKGROUND = (60, 60, 60)
 
@@ -108,43 +110,62 @@ def contact_sheet(
         raise ValueError(f'no frame to draw in {path}: a contact sheet needs at least one row')
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     scales = _common_scales(rows, min_depth, max_depth)
     columns = ['colour', 'depth', 'standard deviation', 'cloud from above', 'depth histogram']
     if any(row.truth is not None for row in rows):
         columns.insert(3, 'ground truth')
-    row_height = WIDTH_INCHES / len(columns) * scales.height_over_width + 0.3
-    figure = Figure(
-        figsize=(WIDTH_INCHES, len(rows) * row_height + (1.7 if headline else 1.2)),
-        dpi=DOTS_PER_INCH,
-        layout=ConstrainedLayoutEngine(h_pad=0.05, rect=(0.005, 0.01, 0.99, 0.97)),
-    )
-    if headline:
-        figure.suptitle(headline, fontsize=17, fontweight='bold')
-    height_ratios = [1.0] * len(rows) + [BAR_HEIGHT]
-    panels = figure.subplots(
-        len(rows) + 1, len(columns), squeeze=False, height_ratios=height_ratios
-    )
+    figure, panels, bars = _pages(columns, len(rows), scales.height_over_width, headline)
     depth_scale = (Normalize(scales.nearest, scales.farthest), _colormap(DEPTH_COLORS))
     bar_scales = {'depth': depth_scale, 'ground truth': depth_scale}
     if scales.largest_std > 0:
         std_scale = (Normalize(0, scales.largest_std), _colormap(STD_COLORS))
         bar_scales['standard deviation'] = std_scale
-    for column, name in enumerate(columns):
-        panels[0, column].set_title(name, fontsize=14, pad=10)
-        for row, axes in zip(rows, panels[:, column], strict=False):
-            _draw_panel(axes, name, row, scales)
-        bar = panels[-1, column]
+    for name, bar in bars.items():
+        panels[0][name].set_title(name, fontsize=14, pad=10)
+        for row, axes in zip(rows, panels, strict=True):
+            _draw_panel(axes[name], name, row, scales)
         if name in bar_scales:
             scale = ScalarMappable(*bar_scales[name])
             figure.colorbar(scale, cax=bar, orientation='horizontal', label='m')
         else:
             bar.set_axis_off()
-    for row, axes in zip(rows, panels[:, 0], strict=False):
-        axes.set_ylabel(row.title, fontsize=12)
+    for row, axes in zip(rows, panels, strict=True):
+        axes['colour'].set_ylabel(row.title, fontsize=12)
     figure.savefig(path)
+
+
+def _pages(
+    columns: Sequence[str], rows: int, height_over_width: float, headline: str
+) -> tuple[Figure, list[dict[str, Axes]], dict[str, Axes]]:
+    """
+    Return the figure, the panels of each row and the colour bars below, by their columns.
+
+    Places are computed here: matplotlib's constrained layout takes as long as all of the drawing.
+    """
+    from matplotlib.figure import Figure
+
+    before = [LEFT_INCHES, *(GAP_INCHES for _ in columns[1:])]
+    before[columns.index('cloud from above')] = LEFT_INCHES  # it has an axis
+    width = (WIDTH_INCHES - sum(before) - GAP_INCHES) / len(columns)
+    lefts = [sum(before[: n + 1]) + n * width for n in range(len(columns))]
+    top = TOP_INCHES + (HEADLINE_INCHES if headline else 0)
+    step = width * height_over_width + BETWEEN_ROWS_INCHES
+    height = top + rows * step + BAR_INCHES + BETWEEN_ROWS_INCHES
+    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH)
+    if headline:
+        y = 1 - 0.1 / height
+        figure.suptitle(headline, fontsize=17, fontweight='bold', y=y, va='top')
+
+    def axes(down: float, tall: float) -> dict[str, Axes]:
+        share = (height - down - tall) / height, tall / height
+        return {
+            name: figure.add_axes((left / WIDTH_INCHES, share[0], width / WIDTH_INCHES, share[1]))
+            for name, left in zip(columns, lefts, strict=True)
+        }
+
+    panels = [axes(top + row * step, step - BETWEEN_ROWS_INCHES) for row in range(rows)]
+    return figure, panels, axes(top + rows * step, BAR_INCHES)
 
 
 def _draw_panel(axes: Axes, name: str, row: SheetRow, scales: _Scales) -> None:
@@ -258,7 +279,6 @@ def _draw_histogram(axes: Axes, row: SheetRow, scales: _Scales) -> None:
         axes.vlines(row.bin_centers, *ends, 'tab:red', linewidth=0.7, label=label)
         axes.axhline(0, color='black', linewidth=0.8)
     axes.set(xlim=(0, scales.farthest), ylim=(bottom, top))
-    axes.set_box_aspect(scales.height_over_width)
     axes.set_yticks([])
     axes.set_xlabel('depth, m', fontsize=10)
     axes.tick_params(labelsize=10)
