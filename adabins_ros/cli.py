@@ -204,8 +204,8 @@ def extract(
     that was made from the same recording with the same settings is used again.
     """
     with explained('extract'):
+        from adabins_ros.frames import FolderSource
         from adabins_ros.frames.config import DataSettings
-        from adabins_ros.frames.rgbd_folder import FolderSource
         from adabins_ros.recordings import extract_frames
         from adabins_ros.recordings.progress import extraction_bar
         from adabins_ros.settings import load_settings

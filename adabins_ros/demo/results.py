@@ -21,7 +21,7 @@ from adabins_ros.recordings import (
     RecordingError,
     survey,
 )
-from adabins_ros.recordings.streams import UNUSABLE
+from adabins_ros.recordings.truth import UNUSABLE
 import numpy as np
 from numpy.typing import NDArray
 

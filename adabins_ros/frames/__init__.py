@@ -3,8 +3,9 @@
 
 from .config import Section, SourceConfig
 from .errors import RecordingError
+from .folder_source import FolderSource
 from .opening import frames_of, open_sources
-from .rgbd_folder import FolderFrame, FolderSource, RgbdFolder
+from .rgbd_folder import FolderFrame, RgbdFolder
 from .samples import FrameSource, RgbdSample, SourceReport
 
 __all__ = [

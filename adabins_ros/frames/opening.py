@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from .config import SourceConfig
 from .errors import RecordingError
+from .folder_source import FolderSource
 from .listed_frames import KITTI, NYU, read_list
 from .nyu_labelled import NyuLabelledSource
-from .rgbd_folder import FolderSource
 from .samples import FrameSource
 
 if TYPE_CHECKING:

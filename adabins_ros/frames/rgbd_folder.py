@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import RecordingError
-from .samples import RgbdSample, SourceReport
 
 DEFAULT_RATE_HZ = 10.0
 FRAME_TABLE = 'frames.csv'
@@ -176,69 +175,6 @@ class RgbdFolder:
                 return [_nanoseconds(stem) for stem in stems]
         rate_hz = rate_hz or self._setting('fps', DEFAULT_RATE_HZ)
         return [_START_NS + round(index * 1e9 / rate_hz) for index in range(len(stems))]
-
-
-class FolderSource:
-    """
-    Frames of an RGB-D folder, for training and evaluation (a FrameSource).
-
-    Parameters
-    ----------
-    path : path
-        As RgbdFolder takes it.
-    every : int
-        Take every so many-th frame.
-    recording : bool
-        Stand for the recording that the folder was extracted from: its name, its topics, and what
-        was found in it.
-
-    Raises
-    ------
-    RecordingError
-        What is missing or wrong, by file.
-
-    """
-
-    def __init__(
-        self, path: str | os.PathLike[str], every: int = 1, *, recording: bool = False
-    ) -> None:
-        self._folder = RgbdFolder(path)
-        self._frames = self._folder.frames[::every]
-        self.name = self._folder.path.name
-        self.stamps_ns = np.array([frame.stamp_ns for frame in self._frames], np.int64)
-        self.report = SourceReport(str(self._folder.path), 'folder', frames=len(self._frames))
-        self._of_recording = recording
-        if recording:
-            origin = read_object(self._folder.path / ORIGIN)
-            self.name = Path(str(origin['recording'])).stem
-            self.report = SourceReport(
-                str(origin['recording']),
-                'bag',
-                str(origin['topics']),
-                len(self._frames),
-                [str(remark) for remark in origin['remarks']],
-                tuple(float(offset) for offset in origin['offset_ms']),
-            )
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def frame_name(self, index: int) -> str:
-        """Return folder and file name of a frame, or recording and stamp."""
-        if self._of_recording:
-            return f'{self.name}@{int(self.stamps_ns[index])}'
-        return f'{self.name}/{self._frames[index].stem}'
-
-    def __getitem__(self, index: int) -> RgbdSample:
-        frame = self._frames[index]
-        image, depth = self._folder.colour(frame), self._folder.depth_m(frame)
-        if depth.shape != image.shape[:2]:
-            raise RecordingError(
-                f'{frame.depth} is {depth.shape[1]}x{depth.shape[0]}, its picture '
-                f'{image.shape[1]}x{image.shape[0]}'
-            )
-        focal = float(np.nan) if frame.camera is None else frame.camera.fx
-        return RgbdSample(image, depth, focal, self.frame_name(index), self.name, frame.camera)
 
 
 def camera_fields(camera: PinholeCamera | None, width: int, height: int) -> dict[str, Any]:

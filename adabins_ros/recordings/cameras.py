@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 from adabins_ros.frames.errors import RecordingError
@@ -56,7 +57,7 @@ class RecordedCameras:
         self._field_of_view = horizontal_fov_deg or 0.0
         self._infos: list[Any] = []
         self._seen: dict[bytes, int] = {}
-        self._stamps: list[int] = []
+        self._stamps: array[int] = array('q')
         self._numbers: list[int] = []
         self._made: dict[tuple[int, tuple[int, int]], PinholeCamera] = {}
 

@@ -7,10 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-import csv
-from dataclasses import dataclass
 import fcntl
-import json
 import os
 from pathlib import Path
 import shutil
@@ -19,7 +16,7 @@ from typing import Any
 
 from adabins_ros.frames.config import SourceConfig
 from adabins_ros.frames.errors import RecordingError
-from adabins_ros.frames.rgbd_folder import camera_fields, FRAME_TABLE, ORIGIN, read_object
+from adabins_ros.frames.rgbd_folder import camera_fields, ORIGIN, read_object
 from adabins_ros.geometry.depth_encoding import millimetres
 from adabins_ros.messages.compressed import encode_picture, picture_kind
 from adabins_ros.messages.fields import data_bytes
@@ -27,10 +24,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .frame_table import FrameRow, rows_of, thinned, write_json, write_table
 from .recorded_message import RecordedMessage
 from .recorded_pairs import RecordedPairs
-from .streams import UNUSABLE
 from .topics import COMPRESSED_IMAGE
+from .truth import UNUSABLE
 
 Progress = Callable[[str, int, int], None]
 """Is told the recording's name, how many of its pairs are done, and how many there are."""
@@ -57,6 +55,7 @@ _DEPTH_PNG = (*_PNG, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
 _FAR_UNITS, _UNITS = 256, 1000
 _WORKERS = max(2, min(4, os.cpu_count() or 2))
 _UNFINISHED = '.unfinished-'
+_PARTS = ('.bag', '.mcap', '.db3', '-wal', '.zstd', '.yaml')
 
 
 def extract_frames(
@@ -113,17 +112,6 @@ def extract_frames(
     ]
 
 
-@dataclass
-class _Row:
-    """One pair, as frames.csv names it."""
-
-    stem: str
-    stamp_ns: int
-    offset_ms: float
-    reason: str = ''
-    camera: dict[str, Any] | None = None
-
-
 class _Extraction:
     """One recording on its way into a folder."""
 
@@ -159,7 +147,9 @@ class _Extraction:
         try:
             with _unfinished(self._output, f'.{self._bag.stem}{_UNFINISHED}') as folder:
                 rows = self._write(pairs, folder, progress)
-                _describe(folder, rows, self._units(pairs))
+                units = self._units(pairs)
+                more = {} if units == _UNITS else {'depth_units_per_metre': units}
+                write_table(folder, rows, **more)
                 unused = sum(1 for row in rows if row.reason)
                 remarks = list(pairs.report.remarks)
                 if unused:
@@ -174,7 +164,7 @@ class _Extraction:
                     'remarks': remarks,
                     'offset_ms': list(pairs.report.offset_ms),
                 }
-                _write_json(folder / ORIGIN, {**self._origin, **found})
+                write_json(folder / ORIGIN, {**self._origin, **found})
                 return self._finish(folder, path)
         except OSError as error:
             raise RecordingError(f'{path} can not be written: {error.strerror}') from None
@@ -210,9 +200,11 @@ class _Extraction:
             if is_there:
                 return path
 
-    def _write(self, pairs: RecordedPairs, folder: Path, progress: Progress | None) -> list[_Row]:
-        rows = _rows(pairs)
-        chosen = _thinned(pairs.stamps_ns, self._rate)
+    def _write(
+        self, pairs: RecordedPairs, folder: Path, progress: Progress | None
+    ) -> list[FrameRow]:
+        rows = rows_of(pairs)
+        chosen = thinned(pairs.stamps_ns, self._rate)
         units = self._units(pairs)
         for name in ('rgb', 'depth'):
             (folder / name).mkdir()
@@ -267,41 +259,11 @@ class _Extraction:
 
 
 def _files(bag: Path) -> list[list[Any]]:
-    """Return path, size and time of each file of a recording."""
-    files = sorted(x for x in bag.rglob('*') if x.is_file()) if bag.is_dir() else [bag]
-    # A write-ahead log belongs to its database.
-    files += [x for x in (bag.with_name(f'{bag.name}-wal'),) if x.is_file()]
-    return [
-        [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
-        for file in files
-        if file.exists()
-    ]
-
-
-def _rows(pairs: RecordedPairs) -> list[_Row]:
-    """Name each pair by its stamp; where one is there already, by a number behind it too."""
-    rows, seen = [], dict[int, int]()
-    for stamp, offset in zip(pairs.stamps_ns.tolist(), pairs.offsets_ms.tolist(), strict=True):
-        seen[stamp] = seen.get(stamp, 0) + 1
-        again = f'-{seen[stamp]}' if seen[stamp] > 1 else ''
-        seconds, nanoseconds = divmod(stamp, 1_000_000_000)
-        rows.append(_Row(f'{seconds}.{nanoseconds:09}{again}', stamp, offset))
-    return rows
-
-
-def _thinned(stamps_ns: NDArray[np.int64], rate: float | None) -> list[int]:
-    """Return which frames to take, at most so many a second."""
-    if rate is None or stamps_ns.size < 2:
-        return list(range(stamps_ns.size))
-    period = 1e9 / rate
-    # A frame that is a little early counts for its turn.
-    early = min(0.25 * float(np.median(np.diff(stamps_ns))), period / 2)
-    chosen, due = [], float(stamps_ns[0])
-    for number, stamp in enumerate(stamps_ns.tolist()):
-        if stamp >= due - early:
-            chosen.append(number)
-            due += period * max(1, int((stamp - due + early) // period) + 1)
-    return chosen
+    """Return path, size and time of each file of a recording, write-ahead logs included."""
+    near = bag.iterdir() if bag.is_dir() else (bag, bag.with_name(f'{bag.name}-wal'))
+    files = sorted(x.resolve() for x in near if x.is_file() and x.name.endswith(_PARTS))
+    times = [(file, file.stat()) for file in files]
+    return [[str(file), found.st_size, found.st_mtime_ns] for file, found in times]
 
 
 def _encoded(depth: NDArray[np.float32], units: int) -> NDArray[np.uint16]:
@@ -330,29 +292,6 @@ def _in_turn(
     finally:
         for future in waiting:
             future.cancel()
-
-
-def _describe(folder: Path, rows: list[_Row], units: int) -> None:
-    """Write cameras and the table of frames."""
-    used = [row for row in rows if not row.reason]
-    more = {} if units == _UNITS else {'depth_units_per_metre': units}
-    cameras = {row.stem: {**(row.camera or {}), **more} for row in used}
-    first = cameras[used[0].stem]
-    if all(camera == first for camera in cameras.values()):
-        _write_json(folder / 'camera.json', first)
-    else:
-        _write_json(folder / 'cameras.json', cameras)
-    with (folder / FRAME_TABLE).open('w', encoding='utf-8', newline='') as file:
-        table = csv.writer(file, lineterminator='\n')
-        table.writerow(('stem', 'stamp_ns', 'offset_ms', 'used', 'reason'))
-        for row in rows:
-            table.writerow(
-                (row.stem, row.stamp_ns, f'{row.offset_ms:.3f}', int(not row.reason), row.reason)
-            )
-
-
-def _write_json(file: Path, value: dict[str, Any]) -> None:
-    file.write_text(json.dumps(value, indent=1) + '\n', encoding='utf-8')
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from .pairing import pair_streams
 from .recorded_file import DamageError
 from .recorded_message import RecordedMessage
 from .recording import open_recording, Recording
-from .streams import choose_streams, decode_colour, Streams, UNUSABLE
+from .streams import choose_streams, Streams
+from .truth import decode_colour, UNUSABLE
 
 _MOST_PLACES = 5
 

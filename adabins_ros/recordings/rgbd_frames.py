@@ -17,8 +17,8 @@ from .pairing import pair_by_time
 from .recorded_message import RecordedMessage
 from .recorded_pairs import together
 from .recording import Recording
-from .streams import decode_colour, decode_depth_image, UNUSABLE
 from .topics import CameraTopics
+from .truth import decode_colour, decode_depth_image, UNUSABLE
 
 DEFAULT_TOLERANCE_NS = 20_000_000
 
