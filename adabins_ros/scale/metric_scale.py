@@ -196,6 +196,10 @@ class MetricScale:
         self._reason = ''
         return True
 
+    def refuse(self, reason: str) -> None:
+        """Say why there is nothing to `update` with; the last good scale ages."""
+        self._reason = reason
+
     def at(self, stamp_s: float) -> ScaleFit:
         """
         Return the scale at a time; never None.

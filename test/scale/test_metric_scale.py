@@ -291,3 +291,15 @@ def test_numpy_alone_is_imported():
         [sys.executable, '-c', code], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == '[]'
+
+
+def test_without_a_scale_the_std_can_grow_with_its_age():
+    rng, scale = np.random.default_rng(0), MetricScale()
+    depth = rng.uniform(1, 4, (6, 8)).astype(np.float32)
+    scale.update(*row(rng), stamp_s=0.0)
+    widths = []
+    for stamp in (0.0, 11.0, 30.0):
+        same, wide = scale.at(stamp).scaled(depth, 0.05 * depth, widen=True)
+        widths.append(np.median(wide / same))
+    assert widths[0] < widths[1] < widths[2] and widths[1] > 0.4
+    np.testing.assert_allclose(same, depth, rtol=1e-5)

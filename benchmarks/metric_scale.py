@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+How much of the true scale a scan line, a wrong scan line, one range give back; in d1.
+
+`python benchmarks/metric_scale.py FOLDER ... [--model FILE] [--cache FOLDER]`
+
+Each FOLDER is an RGB-D folder. The measurements are taken from its true depth: the middle row;
+what a lidar sees that sits above the camera and is turned; the centre. Every frame is scaled by
+what was measured at its time, through one MetricScale for the recording, frames `--step` seconds
+apart. The plain median of the same row, and the median of all true depth, stand beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+import re
+from time import perf_counter
+from typing import Any
+
+from adabins_ros import DepthPredictor
+from adabins_ros.frames import RgbdFolder
+from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.scale import MetricScale
+from interleaved import machine, write_figures
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+Points = NDArray[np.float64]
+"""(3, N): what the network says, what is true, the network's standard deviation; metres."""
+D1 = np.log(1.25)
+LARGEST_SIDE = 320
+# The lidar: metres above the camera, degrees to the left, degrees between beams and of a beam.
+ABOVE, TURNED_DEG, STEP_DEG, HALF_BEAM_DEG = 0.5, 10.0, 0.5, 0.25
+FEWEST = 5
+
+
+@dataclass(frozen=True)
+class View:
+    """Predicted depth, its standard deviation and the true depth of a frame, (H, W), metres."""
+
+    depth: NDArray[np.float32]
+    std: NDArray[np.float32]
+    true: NDArray[np.float32]
+    camera: PinholeCamera
+
+    def points(self, rows: Any, columns: Any) -> Points:
+        """Return what lies at pixels, where the truth is known."""
+        planes = (self.depth, self.true, self.std)
+        taken = np.stack([plane[rows, columns] for plane in planes]).astype(np.float64)
+        return taken[:, taken[1] > 0]
+
+
+def row(view: View) -> Points:
+    """Return the middle row."""
+    return view.points(view.true.shape[0] // 2, slice(None))
+
+
+def lidar(view: View) -> Points:
+    """Return what a level 2D lidar above the camera sees of what the camera sees."""
+    rows, columns = np.nonzero(view.true > 0)
+    z = view.true[rows, columns].astype(np.float64)
+    camera = view.camera
+    ahead, left = z, -(columns - camera.cx) / camera.fx * z
+    up = -(rows - camera.cy) / abs(camera.fy) * z - ABOVE
+    far = np.hypot(ahead, left)
+    beam = np.degrees(np.arctan2(left, ahead)) - TURNED_DEG
+    hit = np.flatnonzero(np.abs(np.degrees(np.arctan2(up, far))) < HALF_BEAM_DEG)
+    # The nearest of each beam: what is behind it, the lidar does not see.
+    number = np.round(beam[hit] / STEP_DEG).astype(np.int64)
+    order = np.lexsort((far[hit], number))
+    _, first = np.unique(number[order], return_index=True)
+    seen = hit[order[first]]
+    return view.points(rows[seen], columns[seen])
+
+
+def centre(view: View) -> Points:
+    """Return the pixel with a true depth that is nearest to the image's centre."""
+    rows, columns = np.nonzero(view.true > 0)
+    middle = (view.true.shape[0] / 2, view.true.shape[1] / 2)
+    nearest = np.argmin(np.hypot(rows - middle[0], columns - middle[1]))
+    return view.points(rows[[nearest]], columns[[nearest]])
+
+
+def unspoilt(measured: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Leave all beams right."""
+    return measured
+
+
+def near(measured: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a fifth to three fifths: reflections, moving people."""
+    return measured * rng.uniform(0.2, 0.6, measured.size)
+
+
+def far(measured: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return 1.6 to 4 times as much: glass, occlusion that was missed."""
+    return measured * rng.uniform(1.6, 4.0, measured.size)
+
+
+def anything(measured: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return 0.2 to 8 m, whatever is there."""
+    return rng.uniform(0.2, 8.0, measured.size)
+
+
+Spoil = Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float64]]
+WAYS: dict[str, tuple[Callable[[View], Points], Spoil]] = {
+    'row': (row, unspoilt),
+    'row, third near': (row, near),
+    'row, third far': (row, far),
+    'row, third any': (row, anything),
+    'lidar': (lidar, unspoilt),
+    'lidar, third any': (lidar, anything),
+    'one range': (centre, unspoilt),
+}
+
+
+def d1(depth: NDArray[Any], true: NDArray[Any]) -> float:
+    """Return the share of the true pixels within a factor of 1.25."""
+    known = true > 0
+    return float((np.abs(np.log(depth[known] / true[known])) < D1).mean())
+
+
+def predict(predictor: DepthPredictor, folder: RgbdFolder, only: str, most: int) -> Iterator[View]:
+    """Yield the frames of a folder, thinned evenly, at no more than LARGEST_SIDE px."""
+    frames = [frame for frame in folder.frames if re.search(only, frame.stem)]
+    for frame in frames[:: max(1, -(-len(frames) // most))]:
+        true = folder.depth_m(frame)
+        if not (true > 0).any():
+            continue
+        estimate = predictor.predict(folder.colour(frame), frame.camera.fx)
+        step = max(1, -(-max(true.shape) // LARGEST_SIDE))
+        camera = frame.camera
+        height, width = true[::step, ::step].shape
+        # Pixel 0 stays pixel 0: the image is thinned, not resized.
+        thinned = PinholeCamera(
+            width, height, camera.fx / step, camera.fy / step, camera.cx / step, camera.cy / step
+        )
+        planes = (estimate.depth, estimate.std, true)
+        yield View(*(plane[::step, ::step].copy() for plane in planes), thinned)
+
+
+def views(options: argparse.Namespace, path: str, predictors: list[DepthPredictor]) -> list[View]:
+    """Return the views of FOLDER or FOLDER:PATTERN, from the cache if they are there."""
+    name, _, only = path.partition(':')
+    file = None
+    if options.cache:
+        model = Path(options.model).stem
+        key = f'{model}-{Path(name).name}-{only}-{options.frames}'
+        file = options.cache / (re.sub(r'[^\w-]', '_', key) + '.npz')
+        if file.is_file():
+            stored = np.load(file)
+            return [
+                View(*stored[f'planes{i}'], PinholeCamera(*map(float, stored[f'camera{i}'])))
+                for i in range(len(stored.files) // 2)
+            ]
+    if not predictors:
+        predictors.append(DepthPredictor.from_pretrained(options.model))
+    found = list(predict(predictors[0], RgbdFolder(name), only, options.frames))
+    if file is not None:
+        arrays = {}
+        for i, view in enumerate(found):
+            camera = view.camera
+            arrays[f'planes{i}'] = np.stack([view.depth, view.std, view.true])
+            arrays[f'camera{i}'] = np.array(
+                [camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy]
+            )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(file, **arrays)
+    return found
+
+
+def anchored(
+    frames: list[View], step_s: float, look: Callable[[View], Points], spoil: Spoil
+) -> dict[str, float]:
+    """Return what MetricScale makes of a recording, and what the plain median would."""
+    rng, scale = np.random.default_rng(0), MetricScale()
+    result: dict[str, list[float]] = {
+        name: [] for name in ('d1', 'plain', 'covered', 'anchored', 'ms')
+    }
+    for number, view in enumerate(frames):
+        stamp = number * step_s
+        predicted, measured, std = look(view)
+        wrong = rng.permutation(measured.size)[: round(measured.size / 3)]
+        if spoil is not unspoilt:
+            measured = measured.copy()
+            measured[wrong] = spoil(measured[wrong], rng)
+        start = perf_counter()
+        scale.update(predicted, measured, std, stamp_s=stamp, source=look.__name__)
+        fit = scale.at(stamp)
+        result['ms'].append(1e3 * (perf_counter() - start))
+        depth, spread = fit.depth(view.depth), fit.std(view.depth, view.std)
+        known = view.true > 0
+        result['d1'].append(d1(depth, view.true))
+        few = measured.size < FEWEST and look is not centre
+        plain = 1.0 if few else float(np.median(measured / predicted))
+        result['plain'].append(d1(plain * view.depth, view.true))
+        inside = np.abs(depth[known] - view.true[known]) < spread[known]
+        result['covered'].append(float(inside.mean()))
+        result['anchored'].append(float(fit.anchored))
+    return {name: float(np.mean(values)) for name, values in result.items()}
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument('folders', nargs='+', help='RGB-D folders; FOLDER:REGEX takes a part')
+    parser.add_argument('--model', default='adabins-lite')
+    parser.add_argument('--frames', type=int, default=60, help='most of a folder, thinned evenly')
+    parser.add_argument('--step', type=float, default=2.0, help='seconds between frames')
+    parser.add_argument('--cache', type=Path, help='where predictions are kept')
+    parser.add_argument('--json', type=Path, help='also write the figures here')
+    options = parser.parse_args()
+    predictors: list[DepthPredictor] = []
+    figures: dict[str, dict[str, Any]] = {}
+    for path in options.folders:
+        frames = views(options, path, predictors)
+        known = [view.true > 0 for view in frames]
+        pairs = [
+            (view.depth, view.true, float(np.median(view.true[k] / view.depth[k])))
+            for view, k in zip(frames, known, strict=True)
+        ]
+        figures[Path(path).name] = {
+            'frames': len(frames),
+            'as it is': float(np.mean([d1(depth, true) for depth, true, _ in pairs])),
+            'true median': float(
+                np.mean([d1(scale * depth, true) for depth, true, scale in pairs])
+            ),
+            **{name: anchored(frames, options.step, *way) for name, way in WAYS.items()},
+        }
+    console = Console(width=150)
+    console.print(f'{options.model}; {machine()}; {options.step:g} s between frames')
+    for key, title in (('d1', 'd1'), ('plain', 'd1, plain median'), ('covered', 'within one std')):
+        table = Table(title=title, title_justify='left')
+        for heading in ('recording', 'frames', 'as it is', 'true median', *WAYS):
+            table.add_column(heading, justify='left' if heading == 'recording' else 'right')
+        rows = []
+        for name, found in figures.items():
+            rows.append([found['as it is'], found['true median'], *(found[w][key] for w in WAYS)])
+            table.add_row(name, str(found['frames']), *(f'{value:.3f}' for value in rows[-1]))
+        table.add_row('mean', '', *(f'{value:.3f}' for value in np.mean(rows, axis=0)))
+        console.print(table)
+    for name in ('row', 'one range'):
+        spent = np.mean([found[name]['ms'] for found in figures.values()])
+        console.print(f'update and at, {name}: {spent:.2f} ms')
+    if options.json:
+        write_figures(options.json, 'metric_scale', {'model': options.model, 'sets': figures})
+
+
+if __name__ == '__main__':
+    main()
