@@ -19,8 +19,9 @@ from typing import Any
 
 from adabins_ros import DepthPredictor
 from adabins_ros.inference.checking import sample_pictures
-from adabins_ros.inference.choosing import of_network, Running
+from adabins_ros.inference.choosing import Running
 from adabins_ros.inference.engines.engine import Engine, ENGINES, is_installed
+from adabins_ros.inference.finding import of_network
 from adabins_ros.model import AdaBins, PRESETS
 from authors_order import authors_forward, authors_predict, network_with_statistics
 from interleaved import in_turns, machine, median_ms, speedup, write_figures

@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which engine runs a model: found, opened, and changed for a faster one when that is built."""
+"""Which engine runs a model, and the change to a faster one when that is built."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 import logging
-import os
 from pathlib import Path
 import shutil
 import tempfile
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 import weakref
 
-from adabins_ros.extras import require
 from adabins_ros.inference.building import build, open_exported, OtherProcess, Work
 from adabins_ros.inference.checking import allowed_difference_m, largest_difference_m
 from adabins_ros.inference.device import (
@@ -26,6 +23,7 @@ from adabins_ros.inference.device import (
 )
 from adabins_ros.inference.engines.engine import check_engine, Engine, is_installed, Place
 from adabins_ros.inference.engines.onnx_engine import cuda_providers
+from adabins_ros.inference.finding import Model, WITH_TORCH
 from adabins_ros.inference.input_size import inference_size
 from adabins_ros.inference.kept import (
     cache_folder,
@@ -34,95 +32,11 @@ from adabins_ros.inference.kept import (
     key_of_network,
     key_of_place,
 )
-from adabins_ros.inference.onnx_file import is_onnx, OnnxModel, read_onnx
-from adabins_ros.model.config import AdaBinsConfig, PRESETS
+from adabins_ros.inference.onnx_file import is_onnx
 from adabins_ros.model.errors import ModelError
-from adabins_ros.model.model_file import find_model, WEIGHTS
-
-if TYPE_CHECKING:
-    from adabins_ros.model.adabins import AdaBins
 
 log = logging.getLogger(__name__)
 Found = TypeVar('Found')
-
-_WITH_TORCH = ('torch', 'torch_compile')
-
-
-@dataclass
-class Model:
-    """A model as it was found: a network that torch can run, an exported one, or both."""
-
-    config: AdaBinsConfig
-    parameter_count: int
-    exported: OnnxModel | None = None
-    load: Callable[[], AdaBins] | None = None
-    """Gives the network, on the CPU in evaluation mode; None for an ONNX file."""
-    file: Path | None = None
-    """What another process can build engines from: a checkpoint, or else an ONNX file."""
-    depth_range: tuple[float, float] | None = None
-    kept: Kept | None = None
-    """What is kept of it, if it was looked up already."""
-
-
-def find(
-    model: str | os.PathLike[str],
-    depth_range: tuple[float, float] | None = None,
-    engine: str = 'auto',
-) -> Model:
-    """
-    Find a preset or a model file, without torch where that is possible.
-
-    Parameters
-    ----------
-    model, depth_range, engine
-        As ``DepthPredictor.from_pretrained`` takes them.
-
-    Raises
-    ------
-    ModelError
-        If there is no such model, or what it says of itself can't be used.
-
-    """
-    name = os.fspath(model)
-    if is_onnx(name):
-        if depth_range is not None:
-            raise ModelError(
-                f'model file {model} holds its depth range: leave depth_range {depth_range} out, '
-                'or export it anew'
-            )
-        exported = read_onnx(name)
-        return Model(exported.config, exported.parameter_count, exported, file=exported.path)
-    embedded = WEIGHTS / f'{name}.onnx'
-    if name in PRESETS and depth_range is None and embedded.is_file():
-        exported = read_onnx(embedded)
-        checkpoint = find_model(name)
-        load = checkpoint.load if checkpoint else None
-        return Model(exported.config, exported.parameter_count, exported, load, embedded)
-    path = Path(name).expanduser()
-    if name not in PRESETS and path.is_file() and engine not in _WITH_TORCH:
-        kept = Kept(key_of_file(path, depth_range), cache_folder())
-        known = kept.exported()
-        if known is not None:
-
-            def load_again() -> AdaBins:
-                return _found(find_model(path, depth_range)).load()
-
-            config, count = known.config, known.parameter_count
-            return Model(config, count, known, load_again, path, depth_range, kept)
-    found = find_model(name, depth_range)
-    require('train', 'torch', 'timm', what=f'model {name}' if found is None else f'{found.path}')
-    if found is None:
-        from adabins_ros.model.checkpoint import load_model
-
-        return of_network(load_model(name, depth_range))
-    return Model(found.config, found.parameter_count, None, found.load, found.path, depth_range)
-
-
-def of_network(network: AdaBins) -> Model:
-    """Take a network that is in memory; it is put into evaluation mode."""
-    network.eval().requires_grad_(False)
-    count = sum(parameter.numel() for parameter in network.parameters())
-    return Model(network.config, count, load=lambda: network)
 
 
 @dataclass
@@ -163,7 +77,7 @@ class Running:
         check_engine(self.name)
         check_device(self.device)
         choose_precision(self.precision, on_gpu=True)
-        if self.name in _WITH_TORCH and self.model.load is None:
+        if self.name in WITH_TORCH and self.model.load is None:
             raise ModelError(
                 f'engine {self.name!r} can not run the ONNX file {self.model.file}; use engine '
                 'onnx or openvino, or the checkpoint that it was made from'
@@ -232,27 +146,34 @@ class Running:
         place = self._place(self.device if asked else 'cuda')
         reasons = []
         if self.name == 'openvino':
-            reasons.append(f"engine 'openvino' can't run on {self.device}")
-        if self.name in ('auto', 'onnx') and cuda_providers():
+            reasons.append("engine 'openvino' has no NVIDIA GPU")
+        if self.name in ('auto', 'onnx'):
             try:
-                self._open_at(place)
-                return True
+                if cuda_providers():
+                    self._open_at(place)
+                    return True
+                reasons.append('ONNX Runtime here is for the CPU')
             except ModelError as error:
                 reasons.append(str(error))
-        if self.name in ('auto', *_WITH_TORCH) and self.model.load and torch_finds_gpu():
+        if self.name in ('auto', *WITH_TORCH):
             try:
-                self.engine = self._torch(place)
-                return True
+                if self.model.load is None:
+                    reasons.append('torch can not run an ONNX file')
+                elif torch_finds_gpu():
+                    self.engine = self._torch(place)
+                    return True
+                else:
+                    torch_is_there = is_installed('torch')
+                    finds_none = 'finds no CUDA device' if torch_is_there else 'is not installed'
+                    reasons.append(f'torch {finds_none}')
             except ModelError as error:
                 reasons.append(str(error))
-        why = '; '.join(reasons)
+        unused = gpu_unused(gpu or 'an NVIDIA GPU', ', and '.join(reasons))
         if asked:
             raise ModelError(
-                f'device {self.device!r} can not be used: '
-                + gpu_unused(gpu or 'an NVIDIA GPU', why)
-                + '. Or use device cpu or auto'
+                f'device {self.device!r} can not be used: {unused}. Or use device cpu or auto'
             )
-        self.notices.append(gpu_unused(str(gpu), why))
+        self.notices.append(unused)
         return False
 
     def _open_at(self, place: Place) -> None:
@@ -288,7 +209,7 @@ class Running:
 
     def _candidates(self, place: Place) -> list[str]:
         """Name the engines of exported networks to choose from, the simplest first."""
-        if self.name in _WITH_TORCH:
+        if self.name in WITH_TORCH:
             return []
         if self.name != 'auto':
             return [self.name]
@@ -390,13 +311,16 @@ class Running:
         from adabins_ros.inference.deployment import AS_WRITTEN
         from adabins_ros.inference.engines.torch_engine import TorchEngine
 
+        if place.on_gpu and not torch_finds_gpu():
+            # It runs the network until an engine for the GPU is built.
+            place = self._place('cpu')
         compiled = self.name == 'torch_compile'
         engine = TorchEngine(network, place, compiled=compiled)
         config = self.model.config
         # The smallest legal size: the check costs two frames, of a large network seconds.
-        size = (
-            config.input_size if compiled else inference_size(config.input_size, config, None, 1)
-        )
+        size = config.input_size
+        if not compiled:
+            size = inference_size(size, config, pixel_budget=1)
         plain = TorchEngine(network, Place(place.device), rewrites=AS_WRITTEN)
         difference = largest_difference_m(engine.run, plain.run, [(1, *size)])
         plain.close()

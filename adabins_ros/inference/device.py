@@ -91,14 +91,10 @@ def torch_finds_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def gpu_unused(gpu: str, why: str = '') -> str:
-    """Say that a GPU is there, that nothing here can use it, and which command changes that."""
-    reason = why or (
-        f'ONNX Runtime here is for the CPU, and torch '
-        f'{"finds no CUDA device" if find_spec("torch") else "is not installed"}'
-    )
+def gpu_unused(gpu: str, why: str) -> str:
+    """Say that a GPU is there, why nothing here uses it, and which command changes that."""
     return (
-        f'{gpu} is not used: {reason}. To use it: pip uninstall -y onnxruntime; '
+        f'{gpu} is not used: {why}. To use it: pip uninstall -y onnxruntime; '
         f'pip install onnxruntime-gpu, or {install_command("train")}'
     )
 

@@ -8,8 +8,9 @@ import math
 import os
 from typing import TYPE_CHECKING
 
-from adabins_ros.inference.choosing import find, Model, of_network, Running
+from adabins_ros.inference.choosing import Running
 from adabins_ros.inference.estimate import DepthEstimate, estimate_together
+from adabins_ros.inference.finding import find, Model, of_network
 from adabins_ros.inference.input_size import check_legal, inference_size
 from adabins_ros.inference.resizing import check_image
 from adabins_ros.model.errors import ModelError

@@ -98,7 +98,9 @@ def _places(
     size: int, full_size: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """Return the two old rows between which each new one lies, and the share of the second."""
-    places = np.arange(full_size) * ((size - 1) / max(full_size - 1, 1))
+    # In single precision, as torch: far along a row its places are off by 1e-5 pixels.
+    step = np.float32(size - 1) / np.float32(max(full_size - 1, 1))
+    places = np.arange(full_size, dtype=np.float32) * step
     first = np.minimum(places.astype(np.intp), max(size - 2, 0))
-    share = (places - first).astype(np.float32)[:, None]
+    share = (places - first.astype(np.float32))[:, None]
     return first, np.minimum(first + 1, size - 1), share

@@ -91,7 +91,7 @@ def test_a_gpu_that_nothing_can_use_is_named_with_the_way_to_use_it(
     for asked in ('cuda', 'cuda:1'):
         with pytest.raises(ModelError, match=rf"device '{asked}' can not be used: {ORIN} is not"):
             DepthPredictor.from_pretrained('adabins-lite', device=asked)
-    with pytest.raises(ModelError, match=r"engine 'openvino' can't run on cuda"):
+    with pytest.raises(ModelError, match="engine 'openvino' has no NVIDIA GPU"):
         DepthPredictor.from_pretrained('adabins-lite', device='cuda', engine='openvino')
 
 

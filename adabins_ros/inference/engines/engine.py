@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 import ctypes
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 import os
 from pathlib import Path
@@ -154,6 +155,7 @@ def without_denormals() -> Iterator[None]:
         library.fesetenv(before)
 
 
+@cache
 def _c_library() -> ctypes.CDLL | None:
     for name in ('libm.so.6', None):
         try:

@@ -58,6 +58,11 @@ class TorchEngine:
         self.name = 'torch_compile' if compiled else 'torch'
         self.device = f'cuda:{place.gpu_index}' if place.on_gpu else 'cpu'
         self._dtype = getattr(torch, place.precision)
+        if place.on_gpu and place.gpu_index >= torch.cuda.device_count():
+            raise ModelError(
+                f'device {place.device!r} does not exist: there are {torch.cuda.device_count()} '
+                'CUDA devices'
+            )
         graph = _deployed(network, self.device, rewrites or (_ON_GPU if place.on_gpu else None))
         if self._dtype != torch.float32:
             hold_weights_in(graph, self._dtype)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A preset or a model file, found without torch where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adabins_ros.extras import require
+from adabins_ros.inference.kept import cache_folder, Kept, key_of_file
+from adabins_ros.inference.onnx_file import is_onnx, OnnxModel, read_onnx
+from adabins_ros.model.config import AdaBinsConfig, PRESETS
+from adabins_ros.model.errors import ModelError
+from adabins_ros.model.model_file import find_model, require_torch, WEIGHTS
+
+if TYPE_CHECKING:
+    from adabins_ros.model.adabins import AdaBins
+
+WITH_TORCH = ('torch', 'torch_compile')
+"""Engines that run a checkpoint as it is."""
+
+
+@dataclass
+class Model:
+    """A model as it was found: a network that torch can run, an exported one, or both."""
+
+    config: AdaBinsConfig
+    parameter_count: int
+    exported: OnnxModel | None = None
+    load: Callable[[], AdaBins] | None = None
+    """Gives the network, on the CPU in evaluation mode; None for an ONNX file."""
+    file: Path | None = None
+    """What another process can build engines from: a checkpoint, or else an ONNX file."""
+    depth_range: tuple[float, float] | None = None
+    kept: Kept | None = None
+    """What is kept of it, if it was looked up already."""
+
+
+def find(
+    model: str | os.PathLike[str],
+    depth_range: tuple[float, float] | None = None,
+    engine: str = 'auto',
+) -> Model:
+    """
+    Find a preset or a model file, without torch where that is possible.
+
+    Parameters
+    ----------
+    model, depth_range, engine
+        As ``DepthPredictor.from_pretrained`` takes them.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or what it says of itself can't be used.
+
+    """
+    name = os.fspath(model)
+    if is_onnx(name):
+        if depth_range is not None:
+            raise ModelError(
+                f'model file {model} holds its depth range: leave depth_range {depth_range} out, '
+                'or export it anew'
+            )
+        exported = read_onnx(name)
+        return Model(exported.config, exported.parameter_count, exported, file=exported.path)
+    embedded = WEIGHTS / f'{name}.onnx'
+    if name in PRESETS and depth_range is None and embedded.is_file():
+        exported = read_onnx(embedded)
+        checkpoint = find_model(name)
+        load = checkpoint.load if checkpoint else None
+        return Model(exported.config, exported.parameter_count, exported, load, embedded)
+    path = Path(name).expanduser()
+    if name not in PRESETS and path.is_file() and engine not in WITH_TORCH:
+        kept = Kept(key_of_file(path, depth_range), cache_folder())
+        known = kept.exported()
+        if known is not None:
+
+            def load_again() -> AdaBins:
+                from adabins_ros.model.checkpoint import load_model
+
+                return load_model(path, depth_range)
+
+            config, count = known.config, known.parameter_count
+            return Model(config, count, known, load_again, path, depth_range, kept)
+    found = find_model(name, depth_range)
+    if found is not None:
+        # Said at once, and not when the network is loaded.
+        require_torch(found.path)
+    else:
+        require('train', 'torch', 'timm', what=f'model {name}')
+        from adabins_ros.model.checkpoint import load_model
+
+        return of_network(load_model(name, depth_range))
+    return Model(found.config, found.parameter_count, None, found.load, found.path, depth_range)
+
+
+def of_network(network: AdaBins) -> Model:
+    """Take a network that is in memory; it is put into evaluation mode."""
+    network.eval().requires_grad_(False)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    return Model(network.config, count, load=lambda: network)
