@@ -223,7 +223,8 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
         libraries = Path(f'/proc/{node.pid}/maps').read_text()
         after_a_minute = next((m for t, m in memory if t >= 60), None)
         # The first frames also plan and allocate, and are measured as the start.
-        late = np.percentile(subscriber.latency_ms[round(options.rate) :], [50, 90, 99])
+        steady = subscriber.latency_ms[round(options.rate) :] or subscriber.latency_ms
+        late = np.percentile(steady, [50, 90, 99])
         return {
             'model': latest.get('model'),
             'camera': f'{size} rgb8 at {options.rate:g} Hz, best effort; load {load:.1f}',

@@ -38,9 +38,7 @@ def intrinsics(camera: str) -> CameraInfo:
 @pytest.fixture(scope='module')
 def stations(start_node: Any, make_station: Any) -> Iterator[dict[str, Any]]:
     """Return a station for each camera of an active node."""
-    # torch, as another engine would be built first.
-    parameters = {'engine': 'torch', 'inference_size': [128, 160]}
-    process = start_node(NAMESPACE, cameras=list(CAMERAS), **parameters)
+    process = start_node(NAMESPACE, cameras=list(CAMERAS), inference_size=[128, 160])
     whole = make_station(NAMESPACE)
     whole.wait_until_active()
     made = {camera: make_station(f'{NAMESPACE}/{camera}') for camera in CAMERAS}

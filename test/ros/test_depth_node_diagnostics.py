@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adabins_ros.model import AdaBins, AdaBinsConfig, save_checkpoint
 import numpy as np
 import pytest
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -22,6 +21,9 @@ def image() -> Image:
 @pytest.fixture
 def untrained(tmp_path: Path, repository: Path) -> Path:
     """Return a model file of random weights."""
+    pytest.importorskip('timm')
+    from adabins_ros.model import AdaBins, AdaBinsConfig, save_checkpoint
+
     tiny = (repository / 'test/training/tiny_network.json').read_text()
     save_checkpoint(
         AdaBins(AdaBinsConfig.model_validate_json(tiny)), tmp_path / 'tiny.safetensors'
