@@ -55,7 +55,7 @@ setup(
             'depth_node = adabins_ros.ros.depth_node:main',
             'evaluate = adabins_ros.evaluation.evaluate_command:main',
             'play_bag = adabins_ros.ros.play_bag:main',
-            'training = adabins_ros.training.command:main',
+            'training = adabins_ros.training.train_command:main',
         ],
     },
     # What runs the node: no torch, and no rclpy, whose wheels would shadow a ROS install (extra

@@ -124,7 +124,7 @@ def play(context: typer.Context) -> None:
 @app.command(context_settings=PASS_THROUGH, add_help_option=False)
 def train(context: typer.Context) -> None:
     """Train a network on recordings; see `adabins train --help`."""
-    from adabins_ros.training.command import main as training
+    from adabins_ros.training.train_command import main as training
 
     raise typer.Exit(training(context.args, prog_name='adabins train'))
 
@@ -300,7 +300,7 @@ def benchmark(
     sizes. The fastest engine is remembered: engine auto takes it from then on.
     """
     with explained('benchmark'):
-        from adabins_ros.benchmarking.command import run_benchmark
+        from adabins_ros.benchmarking.benchmark_command import run_benchmark
         from rich.console import Console
 
         run_benchmark(

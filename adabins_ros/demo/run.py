@@ -11,8 +11,8 @@ from pathlib import Path
 import tempfile
 from typing import Any
 
+from adabins_ros.demo.demo_results import DemoResults, read_results
 from adabins_ros.demo.processes import Processes, separate_environment
-from adabins_ros.demo.results import DemoResults, read_results
 from adabins_ros.evaluation.contact_sheet import contact_sheet
 from adabins_ros.recordings import CameraTopics, find_camera_topics, open_recording
 from adabins_ros.ros.topic_names import legal_topics

@@ -9,7 +9,7 @@ import math
 from typing import Protocol as Interface
 from typing import TYPE_CHECKING
 
-from adabins_ros.evaluation.errors import (
+from adabins_ros.evaluation.depth_errors import (
     average,
     clipped,
     DepthErrors,

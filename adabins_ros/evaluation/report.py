@@ -10,7 +10,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.evaluation.errors import RangeErrors
+from adabins_ros.evaluation.depth_errors import RangeErrors
 from adabins_ros.evaluation.evaluate import Evaluation, FrameResult, predict, Predictor
 from adabins_ros.evaluation.frames import Frames
 from adabins_ros.evaluation.pictures import frame_panels, Panel

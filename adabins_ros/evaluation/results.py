@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from adabins_ros.evaluation.errors import average, DepthErrors
+from adabins_ros.evaluation.depth_errors import average, DepthErrors
 from adabins_ros.evaluation.evaluate import Evaluation, FrameResult
 from adabins_ros.evaluation.frames import Frames
 from adabins_ros.evaluation.protocols import Protocol, published

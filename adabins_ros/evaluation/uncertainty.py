@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import math
 from statistics import NormalDist
 
-from adabins_ros.evaluation.errors import Pixels
+from adabins_ros.evaluation.depth_errors import Pixels
 import numpy as np
 
 ONE_STD_SHARE = math.erf(1 / math.sqrt(2))

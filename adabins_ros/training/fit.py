@@ -19,9 +19,9 @@ from adabins_ros.training.checkpoints import (
     WholeFileCheckpointIO,
 )
 from adabins_ros.training.config import TrainerConfig, TrainingConfig
+from adabins_ros.training.learning_pictures import TrainingPictures
 from adabins_ros.training.loaders import RunData
 from adabins_ros.training.module import DepthTraining
-from adabins_ros.training.pictures import TrainingPictures
 from adabins_ros.training.run_directory import RunDirectory, RunError
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import (

@@ -7,7 +7,7 @@ from dataclasses import astuple, fields
 import math
 from typing import Any
 
-from adabins_ros.evaluation.errors import depth_errors, DepthErrors
+from adabins_ros.evaluation.depth_errors import depth_errors, DepthErrors
 import torch
 from torchmetrics import Metric
 
@@ -20,7 +20,7 @@ _SMALLEST_STD_M = 1e-9
 
 class DepthErrorMetric(Metric):
     """
-    The errors of `adabins_ros.evaluation.errors` per image, averaged over images.
+    The errors of `adabins_ros.evaluation.depth_errors` per image, averaged over images.
 
     The state is the sum over images and their number, so the processes of a run add up to what
     one process would say. Images without valid truth do not count.

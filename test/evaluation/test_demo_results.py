@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.demo.results import read_results
+from adabins_ros.demo.demo_results import read_results
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages import camera_info_fields, image_fields
 from adabins_ros.recordings import find_camera_topics, open_recording, RecordingWriter

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from adabins_ros.evaluation.errors import average, depth_errors
+from adabins_ros.evaluation.depth_errors import average, depth_errors
 from adabins_ros.evaluation.evaluate import evaluate
 from adabins_ros.evaluation.frames import open_frames
 from adabins_ros.evaluation.protocols import Protocol

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from adabins_ros import DepthPredictor
-from adabins_ros.evaluation.errors import average, depth_errors
+from adabins_ros.evaluation.depth_errors import average, depth_errors
 from adabins_ros.evaluation.evaluate_command import main
 from adabins_ros.evaluation.frames import open_frames
 from adabins_ros.inference.export import export_onnx

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from adabins_ros.evaluation.errors import DepthRanges
+from adabins_ros.evaluation.depth_errors import DepthRanges
 from adabins_ros.evaluation.uncertainty import Calibration, Sparsification
 import numpy as np
 import pytest

@@ -26,6 +26,13 @@ def test_no_two_test_files_share_a_name(repository):
     assert {name for name, times in names.items() if times > 1} == {'conftest.py'}
 
 
+def test_no_two_files_of_the_package_share_a_name_but_twins_on_purpose(repository):
+    """Three command.py cost every reader a minute."""
+    names = Counter(path.name for path in (repository / 'adabins_ros').rglob('*.py'))
+    twins = {'__init__.py', 'config.py', 'errors.py'}
+    assert {name for name, times in names.items() if times > 1} - twins == set()
+
+
 def test_beside_such_a_plugin_a_file_that_skips_itself_does_not_end_the_session(
     tmp_path, repository
 ):

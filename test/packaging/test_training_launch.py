@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 import shlex
 
-from adabins_ros.training.command import main
+from adabins_ros.training.train_command import main
 import pytest
 
 Values = dict[str, str]

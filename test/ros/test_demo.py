@@ -14,7 +14,7 @@ import time
 
 from adabins_ros.demo.processes import ProcessError, Processes, separate_environment
 from adabins_ros.demo.run import UNTRAINED
-from adabins_ros.evaluation.errors import average, depth_errors
+from adabins_ros.evaluation.depth_errors import average, depth_errors
 from adabins_ros.messages import decode_compressed_rgb, decode_depth, image_fields, read_cloud
 from adabins_ros.package_files import package_file
 from adabins_ros.recordings import (

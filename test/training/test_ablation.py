@@ -14,8 +14,8 @@ from typing import Any
 from adabins_ros.model import load_model
 from adabins_ros.training import runs
 from adabins_ros.training.ablation import STRATEGIES
-from adabins_ros.training.command import main
 from adabins_ros.training.run_directory import RunDirectory
+from adabins_ros.training.train_command import main
 import pytest
 import torch
 

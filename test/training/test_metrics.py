@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from adabins_ros.evaluation.errors import average, depth_errors
+from adabins_ros.evaluation.depth_errors import average, depth_errors
 from adabins_ros.training.metrics import DepthErrorMetric, NAMES
 import numpy as np
 import pytest

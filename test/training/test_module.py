@@ -8,9 +8,9 @@ from typing import Any
 
 from adabins_ros.model import AdaBins, AdaBinsConfig
 from adabins_ros.training.config import load_config, TrainingConfig
+from adabins_ros.training.learning_pictures import batch_picture
 from adabins_ros.training.metrics import StdCalibration
 from adabins_ros.training.module import BATCH_NORMS, DepthTraining
-from adabins_ros.training.pictures import batch_picture
 import pytest
 import pytorch_lightning as pl
 import torch

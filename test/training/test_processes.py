@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from adabins_ros.model import AdaBins, AdaBinsConfig, save_checkpoint
-from adabins_ros.training.command import main as training
+from adabins_ros.training.train_command import main as training
 import cv2
 import numpy as np
 import pytest

@@ -15,7 +15,7 @@ from typing import Any
 
 from adabins_ros import DepthPredictor
 from adabins_ros.recordings import pack_folder
-from adabins_ros.training.command import main
+from adabins_ros.training.train_command import main
 import numpy as np
 import pytest
 
@@ -165,7 +165,7 @@ def test_its_help_needs_no_torch(repository: Path) -> None:
     heavy = ['torch', 'pytorch_lightning', 'timm', 'rclpy', 'cv2']
     program = (
         f'import sys; sys.modules.update(dict.fromkeys({heavy}))\n'
-        'from adabins_ros.training.command import main; sys.exit(main(["--help"]))'
+        'from adabins_ros.training.train_command import main; sys.exit(main(["--help"]))'
     )
     done = subprocess.run(
         [sys.executable, '-c', program], cwd=repository, capture_output=True, text=True

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import astuple, fields
 import math
 
-from adabins_ros.evaluation.errors import average, depth_errors, DepthErrors
+from adabins_ros.evaluation.depth_errors import average, depth_errors, DepthErrors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adabins_ros.evaluation.contact_sheet import SheetRow
-from adabins_ros.evaluation.errors import average, depth_errors, DepthErrors
+from adabins_ros.evaluation.depth_errors import average, depth_errors, DepthErrors
 from adabins_ros.frames import SourceConfig
 from adabins_ros.messages import decode_depth, read_cloud
 from adabins_ros.recordings import (
