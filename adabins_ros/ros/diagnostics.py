@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from adabins_ros.ros.stream_hints import SILENT_S
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-import numpy as np
 
 if TYPE_CHECKING:
     from adabins_ros.inference.predictor import DepthPredictor
@@ -125,10 +124,10 @@ class FrameStatistics:
         with self._lock:
             counts, bad = Counter(self._counts), dict(self._bad)
             seconds = {stage: list(values) for stage, values in self._seconds.items()}
-        latency = {
-            stage: (float(np.percentile(values, 50)), float(np.percentile(values, 99)))
-            for stage, values in seconds.items()
-        }
+        latency = {}
+        for stage, values in seconds.items():
+            values.sort()
+            latency[stage] = values[len(values) // 2], values[99 * len(values) // 100]
         return FrameReport(counts, bad, latency)
 
 
