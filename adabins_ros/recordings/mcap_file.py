@@ -19,7 +19,7 @@ from mcap.records import Channel as McapChannel
 from mcap.records import Chunk, Message, Schema
 from mcap.stream_reader import breakup_chunk, StreamReader
 
-from .recorded_file import BrokenRecord, Channel, Item, unpacked, WalkedFile
+from .recorded_file import BrokenRecord, Channel, Item, part, unpacked, WalkedFile
 from .recorded_message import in_words, RecordedType
 
 # https://mcap.dev/spec: a record is an opcode, a length of 8 bytes and so many bytes.
@@ -155,10 +155,10 @@ class McapFile:
     def _in_file_order(self) -> Iterator[Message]:
         self._file.seek(0)
         for record in StreamReader(self._file, validate_crcs=True, emit_chunks=True).records:
-            for part in breakup_chunk(record, True) if isinstance(record, Chunk) else [record]:
-                self._descriptions.add(part)
-                if isinstance(part, Message):
-                    yield part
+            for inner in breakup_chunk(record, True) if isinstance(record, Chunk) else [record]:
+                self._descriptions.add(inner)
+                if isinstance(inner, Message):
+                    yield inner
 
 
 class DamagedMcapFile(WalkedFile):
@@ -192,7 +192,8 @@ class DamagedMcapFile(WalkedFile):
                 except BrokenRecord as error:
                     position = _next_chunk(view, error.position + 1)
                     self._broken(error.position, str(error), position)
-            whole = len(view) > len(_MAGIC) and view[-len(_MAGIC) :] == _MAGIC
+            end = max(len(view) - len(_MAGIC), len(_MAGIC))
+            whole = part(view, end, len(_MAGIC)) == _MAGIC
             if not whole and not self.damage:
                 self._broken(len(view), 'the end of the file is missing')
 
@@ -211,11 +212,11 @@ class DamagedMcapFile(WalkedFile):
 
     def _chunk(self, view: Any, start: int, size: int) -> Iterator[Item]:
         position = start - _RECORD.size
-        content = view[start : start + size]
+        content = part(view, start, size)
         try:
             *_, unpacked_size, checksum, name = _CHUNK_HEADER.unpack_from(content)
+            compression = part(content, _CHUNK_HEADER.size, name).decode()
             first = _CHUNK_HEADER.size + name + 8
-            compression = content[_CHUNK_HEADER.size : first - 8].decode()
         except (struct.error, UnicodeDecodeError):
             raise BrokenRecord(position, 'a chunk without its header') from None
         data = content[first:]
@@ -238,7 +239,7 @@ class DamagedMcapFile(WalkedFile):
     def _take(self, kind: int, data: Any, start: int, size: int) -> Iterator[Item]:
         if kind not in (_SCHEMA, _CHANNEL, _MESSAGE):
             return
-        position, content = start - _RECORD.size, data[start : start + size]
+        position, content = start - _RECORD.size, part(data, start, size)
         if kind != _MESSAGE:
             read: Any = Schema.read if kind == _SCHEMA else McapChannel.read
             try:
@@ -255,7 +256,7 @@ class DamagedMcapFile(WalkedFile):
         if log_ns >= 2**63 or (channel is None and number not in self._descriptions.others):
             raise BrokenRecord(position, f'a message of the unknown channel {number}')
         if channel is not None:
-            yield channel, log_ns, bytes(content[_MESSAGE_HEADER.size :])
+            yield channel, log_ns, part(content, _MESSAGE_HEADER.size, size)
 
 
 def _walk_records(view: Any, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
@@ -285,7 +286,7 @@ def _next_chunk(view: Any, start: int) -> int:
         if first + size > len(view) or size < _CHUNK_HEADER.size + 8:
             continue
         begin, end, _, _, name = _CHUNK_HEADER.unpack_from(view, first)
-        if name > 4 or begin > end or view[named : named + name] not in _COMPRESSIONS:
+        if name > 4 or begin > end or part(view, named, name) not in _COMPRESSIONS:
             continue
         (packed,) = struct.unpack_from('<Q', view, named + name)
         if _CHUNK_HEADER.size + name + 8 + packed == size:

@@ -7,7 +7,7 @@ import bz2
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.messages.fields import NANOSECONDS
@@ -135,6 +135,12 @@ class WalkedFile:
         lost = (self._size if resumes is None else min(resumes, self._size)) - position
         loss = f'; {lost} bytes are lost' if in_bytes and lost > 0 else ''
         self.damage.append(f'broken at {self._place} {position}{of}, after {read}: {reason}{loss}')
+
+
+def part(data: Any, start: int, size: int) -> bytes:
+    """Return so many bytes from there; fewer where the data end."""
+    end = start + size
+    return bytes(data[start:end])
 
 
 def unpacked(position: int, compression: str, data: bytes) -> bytes:

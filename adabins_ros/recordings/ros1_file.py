@@ -13,7 +13,7 @@ from adabins_ros.messages.fields import NANOSECONDS
 from rosbags.interfaces import ConnectionExtRosbag1
 from rosbags.rosbag1 import Reader
 
-from .recorded_file import BrokenRecord, Channel, Item, unpacked, WalkedFile
+from .recorded_file import BrokenRecord, Channel, Item, part, unpacked, WalkedFile
 from .recorded_message import RecordedType
 
 # https://wiki.ros.org/Bags/Format/2.0: a record is a header of NAME=VALUE fields and its data.
@@ -99,7 +99,7 @@ class WalkedRos1File(WalkedFile):
                 raise BrokenRecord(len(view), 'the file ends within a record')
 
     def _chunk(self, view: Any, record: _Record) -> Iterator[Item]:
-        data = view[record.start : record.end]
+        data = part(view, record.start, record.end - record.start)
         compression = record.fields.get(b'compression', b'none').decode(errors='replace')
         packed = compression != 'none'
         if packed:
@@ -117,7 +117,7 @@ class WalkedRos1File(WalkedFile):
             return
         if record.end > len(data):
             raise BrokenRecord(record.position, 'the file ends within a record')
-        content = bytes(data[record.start : record.end])
+        content = part(data, record.start, record.end - record.start)
         try:
             (key,) = _U32.unpack(record.fields[b'conn'])
             if record.kind == _CONNECTION:
@@ -157,7 +157,7 @@ def _walk_records(data: Any, start: int, stop: int) -> Iterator[_Record]:
         after = position + 4 + length
         size = _length(data, after, stop, position)
         try:
-            fields = _fields(data[position + 4 : after])
+            fields = _fields(part(data, position + 4, length))
         except ValueError:
             raise BrokenRecord(position, 'no record is here') from None
         kind = fields.get(b'op', b'')
