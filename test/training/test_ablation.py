@@ -20,13 +20,13 @@ import pytest
 import torch
 
 SETTINGS = [
-    'data.batch_size=4',
+    'data.batch_size=2',
     'data.workers=0',
     'trainer.accelerator=cpu',
-    'trainer.max_epochs=12',
+    'trainer.max_epochs=6',
     'trainer.ema_decay=0.5',
     'trainer.pictures_every=0',
-    'trainer.validate_every=6',
+    'trainer.validate_every=3',
     'trainer.progress=false',
     'optimiser.learning_rate=1e-2',
 ]
@@ -97,7 +97,7 @@ def test_interrupted_it_goes_on_where_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output = tmp_path / 'table'
-    words = [*given, 'trainer.max_epochs=1', '--output', str(output)]
+    words = [*given, 'data.batch_size=4', 'trainer.max_epochs=1', '--output', str(output)]
     begin = runs.begin_run
 
     def begin_and_interrupt(path: Path, *arguments: Any) -> RunDirectory:
