@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from adabins_ros.evaluation.protocols import EvaluationError
-from adabins_ros.frames import FolderSource, FrameSource, open_sources, SourceConfig
+from adabins_ros.frames import (
+    FolderSource,
+    FrameSource,
+    is_rgbd_folder,
+    open_sources,
+    SourceConfig,
+)
 from adabins_ros.frames.rgbd_folder import ORIGIN, read_object
 from adabins_ros.recordings import extract_frames
 import numpy as np
@@ -63,6 +69,8 @@ def held_out(run: Path, sources: Sequence[FrameSource]) -> list[NDArray[np.int64
 
 def _extracted(name: str, bag: Path, folder: Path, config: SourceConfig) -> FrameSource:
     """Return the frames of a recording, which may have been moved or removed since."""
+    if is_rgbd_folder(bag):
+        return FolderSource(bag, config.every)
     if Path(name).exists():
         bag = Path(name)
     else:

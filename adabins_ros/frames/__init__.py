@@ -5,7 +5,7 @@ from .config import Section, SourceConfig
 from .errors import RecordingError
 from .folder_source import FolderSource
 from .opening import frames_of, open_sources
-from .rgbd_folder import FolderFrame, RgbdFolder
+from .rgbd_folder import FolderFrame, is_rgbd_folder, RgbdFolder
 from .samples import FrameSource, RgbdSample, SourceReport
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     'SourceConfig',
     'SourceReport',
     'frames_of',
+    'is_rgbd_folder',
     'open_sources',
 ]

@@ -58,6 +58,11 @@ class FolderFrame:
     stamp_ns: int
 
 
+def is_rgbd_folder(path: str | os.PathLike[str]) -> bool:
+    """Tell whether something that may be a recording is a folder of frames."""
+    return (Path(path) / 'rgb').is_dir()
+
+
 class RgbdFolder:
     """
     A folder of RGB-D frames.

@@ -12,12 +12,14 @@ from typing import Any
 from adabins_ros.frames import (
     FolderSource,
     FrameSource,
+    is_rgbd_folder,
     open_sources,
     RecordingError,
     SourceReport,
 )
 from adabins_ros.model import AdaBinsConfig, load_model
 from adabins_ros.recordings import extract_frames, survey
+from adabins_ros.recordings.progress import extraction_bar
 from adabins_ros.training.augmentation import Augmentation
 from adabins_ros.training.config import DataConfig, TrainingConfig
 from adabins_ros.training.dataset import RgbdDataset, UNUSABLE
@@ -25,7 +27,6 @@ from adabins_ros.training.splits import Split, split_frames
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 # Frames of each input that are looked at before a run.
 _LOOKED_AT = 5
@@ -74,31 +75,13 @@ def make_frames(data: DataConfig, folder: Path, *, quiet: bool = False) -> list[
         A recording is unusable, or the disk is full.
 
     """
-    columns = (
-        TextColumn('Frames of {task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, disable=quiet) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, total=total)
-            bar.update(tasks[name], completed=done)
-
+    with extraction_bar(Console(quiet=quiet)) as progress:
         return [
             bag
             if is_rgbd_folder(bag)
-            else extract_frames([bag], folder, data, progress=show).pop()
+            else extract_frames([bag], folder, data, progress=progress)[0]
             for bag in (*data.bags, *data.validation_bags)
         ]
-
-
-def is_rgbd_folder(path: Path) -> bool:
-    """Tell whether something that is given as a recording is a folder of frames already."""
-    return (path / 'rgb').is_dir()
 
 
 def build_data(

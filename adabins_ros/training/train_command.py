@@ -84,10 +84,12 @@ def train(
     """
     needed = ('torch', 'timm', 'safetensors', 'pytorch_lightning', 'torchmetrics', 'tensorboard')
     require('train', *needed, what='adabins train')
+    from adabins_ros.frames import is_rgbd_folder
+
     words = more or []
     overrides = [word for word in words if SETTING.match(word) and not Path(word).exists()]
     given = [*(bags or []), *(word for word in words if word not in overrides)]
-    folders = [word for word in given if (Path(word) / 'rgb').is_dir()]
+    folders = [word for word in given if is_rgbd_folder(word)]
     recordings = [word for word in given if word not in folders]
     for key, paths in (('data.bags', recordings), ('data.folders', folders)):
         if paths:

@@ -204,6 +204,8 @@ def test_a_run_learns_and_its_best_file_loads(tmp_path: Path, tiny_model: Path) 
 
 def test_a_run_is_never_overwritten(tmp_path: Path, tiny_model: Path) -> None:
     config = load_config(None, TINY)
+    # What a run that was stopped while it read recordings has left is used.
+    (tmp_path / 'run' / 'frames').mkdir(parents=True)
     begin_run(tmp_path / 'run', config, None)
     with pytest.raises(RunError, match=r'not empty.*--resume'):
         begin_run(tmp_path / 'run', config, None)
