@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, TYPE_CHECKING
 
@@ -145,7 +146,7 @@ def evaluate(
         overrides=overrides,
         choice=FrameChoice(start, stop, every, split),
     )
-    model = model or (str(split / 'best.safetensors') if split else 'adabins-lite')
+    model = model or (_best_of(split) if split else 'adabins-lite')
     predictor = DepthPredictor.from_pretrained(
         model,
         device=device,
@@ -203,6 +204,13 @@ def _progress(read: Iterable[Read], count: int) -> Iterable[Read]:
 
     console = Console(stderr=True)
     return track(read, 'evaluating', total=count, console=console, transient=True)
+
+
+def _best_of(run: Path) -> str:
+    """Return the best weights of a training run; without torch those that do without."""
+    exported = run / 'best.onnx'
+    alone = exported.is_file() and find_spec('torch') is None
+    return str(exported if alone else run / 'best.safetensors')
 
 
 def _check_new(output: Path) -> None:

@@ -16,6 +16,7 @@ from adabins_ros.evaluation.evaluate_command import main
 from adabins_ros.evaluation.frames import open_frames
 from adabins_ros.inference.export import export_onnx
 from adabins_ros.recordings import pack_folder
+from adabins_ros.training.command import main as train
 import numpy as np
 import pytest
 
@@ -32,6 +33,23 @@ class References(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         self.loaded += [value for name, value in attributes if name in ('src', 'href')]
+
+
+@pytest.fixture
+def light_environment(ros_environment, tmp_path) -> dict[str, str]:
+    """Return an environment where the extra [train] is not installed, with an empty cache."""
+    (tmp_path / 'sitecustomize.py').write_text(
+        'import sys\n'
+        "for name in ('torch', 'timm', 'safetensors', 'onnx', 'pytorch_lightning'):\n"
+        '    sys.modules[name] = None\n'
+    )
+    paths = f'{tmp_path}:{ros_environment["PYTHONPATH"]}'
+    return {**ros_environment, 'PYTHONPATH': paths, 'ADABINS_CACHE': str(tmp_path / 'cache')}
+
+
+def _evaluate_alone(environment, *words) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, '-m', 'adabins_ros.cli', 'evaluate', *map(str, words)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def test_a_recording_becomes_a_report(walls, tiny_model, tmp_path, capsys):
@@ -102,6 +120,31 @@ def test_several_recordings_are_told_apart(walls, tiny_model, tmp_path, capsys):
     mean = np.mean([one['errors']['d1'] for one in each.values()])
     assert values['errors']['d1'] == pytest.approx(mean)
     assert 'each recording' in (output / 'report.html').read_text()
+
+
+@pytest.mark.slow
+def test_what_a_training_run_held_out_is_evaluated_by_its_weights(
+    walls, tiny_model, tmp_path, light_environment
+):
+    """On the frames that the run made of its recording, which may be gone since."""
+    bag, run, output = tmp_path / 'walls.mcap', tmp_path / 'run', tmp_path / 'report'
+    pack_folder(walls(frames=10), bag)
+    settings = ['data.split_gap_s=0.01', 'data.workers=0', 'trainer.max_steps=1']
+    words = ['--bags', str(bag), '--model', str(tiny_model()), '--output', str(run), *settings]
+    assert train([*words, 'data.batch_size=2', 'trainer.accelerator=cpu']) == 0
+    bag.unlink()
+    assert main(['--split', str(run), '--output', str(output), '--device', 'cpu']) == 0
+    values = json.loads((output / 'metrics.json').read_text())
+    assert values['frames']['evaluated'] == 2
+    assert values['data']['sources'][0]['name'] == str(bag)
+    assert values['data']['frames'] == f'held out by {run}'
+    assert values['model']['model'] == str(run / 'best.safetensors')
+    elsewhere = tmp_path / 'without_torch'
+    done = _evaluate_alone(light_environment, '--split', run, '--output', elsewhere)
+    assert done.returncode == 0, done.stderr
+    exported = json.loads((elsewhere / 'metrics.json').read_text())
+    assert exported['model']['model'] == str(run / 'best.onnx')
+    assert exported['errors']['abs_rel'] == pytest.approx(values['errors']['abs_rel'], rel=1e-3)
 
 
 def test_a_network_without_a_std_says_what_is_left_out(walls, tiny_model, tmp_path, capsys):
@@ -201,23 +244,6 @@ def test_data_without_truth_in_range_leave_nothing_to_evaluate(
     assert main([*words, *far]) == 1
     assert 'none of the 2 frames can be evaluated: no true depth' in capsys.readouterr().err
     assert not list((tmp_path / 'report').iterdir())
-
-
-@pytest.fixture
-def light_environment(ros_environment, tmp_path) -> dict[str, str]:
-    """Return an environment where the extra [train] is not installed, with an empty cache."""
-    (tmp_path / 'sitecustomize.py').write_text(
-        'import sys\n'
-        "for name in ('torch', 'timm', 'safetensors', 'onnx', 'pytorch_lightning'):\n"
-        '    sys.modules[name] = None\n'
-    )
-    paths = f'{tmp_path}:{ros_environment["PYTHONPATH"]}'
-    return {**ros_environment, 'PYTHONPATH': paths, 'ADABINS_CACHE': str(tmp_path / 'cache')}
-
-
-def _evaluate_alone(environment, *words) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, '-m', 'adabins_ros.cli', 'evaluate', *map(str, words)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize('model', ['adabins-lite', 'exported'])
