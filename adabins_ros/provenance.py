@@ -13,7 +13,15 @@ from typing import Any
 
 from adabins_ros import __version__
 
-_PACKAGES = ('torch', 'torchvision', 'timm', 'pytorch-lightning', 'torchmetrics', 'numpy')
+_PACKAGES = (
+    'torch',
+    'torchvision',
+    'timm',
+    'pytorch-lightning',
+    'torchmetrics',
+    'onnxruntime',
+    'numpy',
+)
 
 
 def environment() -> dict[str, Any]:

@@ -267,7 +267,8 @@ class Running:
         elif self.name != 'auto':
             raise ModelError(process.problem)
         else:
-            self.notices.append(f'{process.problem}; torch runs instead')
+            instead = 'ONNX Runtime' if self.model.exported else 'torch'
+            self.notices.append(f'{process.problem}; {instead} runs instead')
 
     def _chosen(self, current: Engine | None) -> Engine:
         """Open what was measured to be best; ``current`` if it is that, or torch if nothing is."""
