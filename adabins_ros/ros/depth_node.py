@@ -52,9 +52,8 @@ class DepthNode(LifecycleNode):
 
     Publishers
     ----------
-    depth/image, depth/image_raw, depth/camera_info, depth/std, depth/color, points,
-    depth/bin_centers
-        The rows of `products.PRODUCTS`, which describes each.
+    depth/..., points
+        The rows of `products.PRODUCTS`: topic, type and meaning of each, as --help lists them.
     /diagnostics : diagnostic_msgs/DiagnosticArray
         Once a second, in every state.
 

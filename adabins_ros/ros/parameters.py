@@ -45,7 +45,8 @@ def _with_products(settings: type[Settings]) -> type[Settings]:
     for product in PRODUCTS:
         name = f'publish_{product.name}'
         settings.__annotations__[name] = 'bool'
-        setattr(settings, name, _parameter(True, f'Publish {product.topic}'))
+        text = f'Publish {product.topic}: {product.description}'
+        setattr(settings, name, _parameter(True, text))
     return settings
 
 
