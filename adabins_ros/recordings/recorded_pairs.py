@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import os
 from pathlib import Path
 
@@ -125,14 +124,16 @@ class RecordedPairs:
         topics = self.streams.image, self.streams.truth.topic
         # A recording with an index is read from there.
         start_ns = int(self._recorded_ns[numbers].min())
-        seen = Counter[str]()
-        for topic in topics:
-            log_ns = np.asarray(self.streams.stamps[topic].log_ns, np.int64)
-            seen[topic] = int(np.count_nonzero(log_ns < start_ns))
+        order = {
+            topic: iter(
+                np.flatnonzero(np.asarray(self.streams.stamps[topic].log_ns) >= start_ns).tolist()
+            )
+            for topic in topics
+        }
         with self._open() as recording:
             messages = recording.messages(topics, start_ns)
             pairs = [(int(first), int(second)) for first, second in self._numbers[numbers]]
-            for place, colour, truth in together(messages, topics, pairs, seen):
+            for place, colour, truth in together(messages, topics, pairs, order):
                 yield numbers[place], colour, truth
 
     def sample(self, index: int, colour: RecordedMessage, truth: RecordedMessage) -> RgbdSample:
@@ -194,7 +195,7 @@ def together(
     messages: Iterator[RecordedMessage],
     topics: tuple[str, str],
     pairs: Sequence[tuple[int, int]],
-    seen: Counter[str],
+    order: Mapping[str, Iterator[int]],
 ) -> Iterator[tuple[int, RecordedMessage, RecordedMessage]]:
     """
     Yield the messages of each pair, in the order of the pairs.
@@ -207,18 +208,18 @@ def together(
         May be one and the same.
     pairs : sequence of (int, int)
         Numbers of the messages of both topics, by the time of the first.
-    seen : Counter
-        How many messages of each topic came before.
+    order : mapping of str to iterator of int
+        The numbers of the messages of each topic, as they come.
 
     """
     wanted = [{pair[0] for pair in pairs}, {pair[1] for pair in pairs}]
     held: list[dict[int, RecordedMessage]] = [{}, {}]
     place = 0
     for message in messages:
+        number = next(order[message.topic], -1)
         for side in (0, 1):
-            if message.topic == topics[side] and seen[message.topic] in wanted[side]:
-                held[side][seen[message.topic]] = message
-        seen[message.topic] += 1
+            if message.topic == topics[side] and number in wanted[side]:
+                held[side][number] = message
         while place < len(pairs) and pairs[place][0] in held[0] and pairs[place][1] in held[1]:
             first, second = pairs[place]
             yield place, held[0].pop(first), held[1].pop(second)

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.geometry.camera import CameraError, PinholeCamera
@@ -121,9 +121,8 @@ def _matched(
         order = np.argsort(np.asarray(colour_ns, np.int64), kind='stable').tolist()
         numbers = [(index, index) for index in order]
         messages = recording.messages([topics.image])
-        for place, colour, _ in together(
-            messages, (topics.image, topics.image), numbers, Counter()
-        ):
+        both = (topics.image, topics.image)
+        for place, colour, _ in together(messages, both, numbers, {topics.image: count()}):
             yield order[place], colour, None
         return
     depth_ns = stamps[topics.depth]
@@ -135,7 +134,8 @@ def _matched(
             f'{_nearest(colour_ns, depth_ns)}'
         )
     both = (topics.image, topics.depth)
-    for place, colour, depth in together(recording.messages(both), both, pairs, Counter()):
+    order = {topic: count() for topic in both}
+    for place, colour, depth in together(recording.messages(both), both, pairs, order):
         yield pairs[place][0], colour, depth
 
 

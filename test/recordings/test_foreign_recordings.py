@@ -61,6 +61,34 @@ def test_an_mcap_of_another_writer_is_read(
     assert float(source[3].depth[10, 0]) == pytest.approx(1.3)
 
 
+@pytest.mark.parametrize('salvage', [False, True])
+def test_messages_that_lie_out_of_order_are_told_apart(
+    rewrite: Rewrite, tmp_path: Path, salvage: bool
+) -> None:
+    """An mcap without chunks is read as it lies; each frame keeps its depth all the same."""
+    with open_recording(rewrite()) as recording:
+        messages = list(recording.messages())
+    path = tmp_path / 'shuffled.mcap'
+    with path.open('wb') as file:
+        writer = McapWriter(file, use_chunking=False)
+        writer.start('ros2', 'test')
+        channels = {}
+        for number in np.random.default_rng(0).permutation(len(messages)).tolist():
+            message = messages[number]
+            if message.topic not in channels:
+                schema = writer.register_schema(message.msgtype, 'ros2msg', b'')
+                channels[message.topic] = writer.register_channel(message.topic, 'cdr', schema)
+            writer.add_message(
+                channels[message.topic], message.log_ns, message.raw, message.log_ns
+            )
+        writer.finish()
+    if salvage:
+        path.write_bytes(path.read_bytes()[:-8])
+    source = survey(path, SourceConfig(salvage=salvage))
+    depths = [float(source[index].depth[10, 0]) for index in range(8)]
+    assert depths == pytest.approx([1 + 0.1 * index for index in range(8)])
+
+
 def test_private_records_are_skipped(rewrite: Rewrite) -> None:
     path = rewrite(
         index_types=IndexType.NONE, use_statistics=False, repeat_channels=False,
