@@ -16,7 +16,7 @@ from adabins_ros.evaluation.evaluate_command import main
 from adabins_ros.evaluation.frames import open_frames
 from adabins_ros.inference.export import export_onnx
 from adabins_ros.recordings import pack_folder
-from adabins_ros.training.command import main as train
+from adabins_ros.training.train_command import main as train
 import numpy as np
 import pytest
 
