@@ -83,7 +83,7 @@ def train(
     belongs to a result: settings, split, versions, metrics, TensorBoard. Ctrl-C saves.
     """
     needed = ('torch', 'timm', 'safetensors', 'pytorch_lightning', 'torchmetrics', 'tensorboard')
-    require('train', *needed, what='adabins train')
+    require('train', *needed, what='training')
     from adabins_ros.frames import is_rgbd_folder
 
     words = more or []

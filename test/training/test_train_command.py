@@ -158,7 +158,9 @@ def test_without_torch_it_says_what_to_install(
     monkeypatch.setattr('adabins_ros.extras.find_spec', without_torch)
     assert main(['--bags', 'run.bag']) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(r"adabins train needs the extra \[train\]: pip install '.*\[train\]'", line)
+    assert re.search(
+        r"adabins train: training needs the extra \[train\]: pip install '.*\[train\]'", line
+    )
 
 
 def test_its_help_needs_no_torch(repository: Path) -> None:
