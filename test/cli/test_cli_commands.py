@@ -75,15 +75,15 @@ def test_no_help_loads_what_only_the_work_needs(ros_environment):
         "    heavy = {'torch', 'rclpy', 'matplotlib', 'rosbags', 'cv2', 'onnxruntime'}\n"
         '    assert not heavy & set(sys.modules), (command, heavy & set(sys.modules))\n'
     )
-    commands = ['node', 'predict', 'play', 'pack', 'train', 'evaluate', 'export', 'benchmark']
+    commands = ['node', 'predict', 'play', 'pack', 'extract', 'train', 'evaluate', 'export']
     done = subprocess.run(
-        [sys.executable, '-c', code, *commands, 'demo'],
+        [sys.executable, '-c', code, *commands, 'benchmark', 'demo'],
         env=ros_environment,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count('Usage: ') == 9
+    assert done.stdout.count('Usage: ') == 10
 
 
 def test_a_folder_becomes_a_recording(ros_environment, folder, tmp_path):
