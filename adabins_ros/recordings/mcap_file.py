@@ -19,7 +19,15 @@ from mcap.records import Channel as McapChannel
 from mcap.records import Chunk, Message, Schema
 from mcap.stream_reader import breakup_chunk, StreamReader
 
-from .recorded_file import BrokenRecord, Channel, Item, part, unpacked, WalkedFile
+from .recorded_file import (
+    BrokenRecord,
+    Channel,
+    Item,
+    part,
+    RecordedFile,
+    unpacked,
+    WalkedFile,
+)
 from .recorded_message import in_words, RecordedType
 
 # https://mcap.dev/spec: a record is an opcode, a length of 8 bytes and so many bytes.
@@ -76,13 +84,11 @@ class _Descriptions:
             self.add(record)
 
 
-class McapFile:
-    """A sound mcap file (a RecordedFile): its summary tells what it holds and where."""
-
-    damage: tuple[str, ...] = ()
+class McapFile(RecordedFile):
+    """A sound mcap file: its summary tells what it holds and where."""
 
     def __init__(self, path: Path) -> None:
-        self._found: dict[int, Channel] = {}
+        super().__init__()
         self._descriptions = _Descriptions(path, self._found)
         self._file = path.open('rb')
         try:
@@ -104,16 +110,8 @@ class McapFile:
         except BaseException:
             self._file.close()
             raise
-
-    @property
-    def channels(self) -> list[Channel]:
-        """Return the channels with ROS messages."""
-        return list(self._found.values())
-
-    @property
-    def others(self) -> list[str]:
-        """Say what the other channels hold."""
-        return list(self._descriptions.others.values())
+        finally:
+            self.others = list(self._descriptions.others.values())
 
     def messages(self, channels: Collection[Channel], start_ns: int | None) -> Iterator[Item]:
         """Yield the messages of these channels, by recording time where there is an index."""

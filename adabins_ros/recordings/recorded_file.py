@@ -7,7 +7,7 @@ import bz2
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.messages.fields import NANOSECONDS
@@ -43,7 +43,7 @@ Item = tuple[Channel, int, bytes]
 """A channel, the recording time in ns, and the bytes of a message."""
 
 
-class RecordedFile(Protocol):
+class RecordedFile:
     """
     One file of a recording.
 
@@ -51,8 +51,6 @@ class RecordedFile(Protocol):
     ----------
     start_ns, end_ns : int
         Times of the first and the last message; both 0 without messages.
-    channels : list of Channel
-        With ROS messages; others are not there.
     others : sequence of str
         What channels hold that are no ROS messages.
     damage : sequence of str
@@ -60,44 +58,41 @@ class RecordedFile(Protocol):
 
     """
 
-    start_ns: int
-    end_ns: int
+    others: Sequence[str] = ()
+    damage: Sequence[str] = ()
+    start_ns = end_ns = 0
+
+    def __init__(self) -> None:
+        self._found: dict[int, Channel] = {}
 
     @property
-    def channels(self) -> list[Channel]: ...
-
-    @property
-    def others(self) -> Sequence[str]: ...
-
-    @property
-    def damage(self) -> Sequence[str]: ...
+    def channels(self) -> list[Channel]:
+        """Return the channels with ROS messages."""
+        return list(self._found.values())
 
     def messages(self, channels: Collection[Channel], start_ns: int | None) -> Iterator[Item]:
         """Yield the messages of these channels; raises whatever the format's library raises."""
-        ...
+        raise NotImplementedError
 
     def close(self) -> None:
         """Close the file."""
-        ...
 
 
-class WalkedFile:
+class WalkedFile(RecordedFile):
     """
-    A RecordedFile that is read front to back, going on behind damage where that can be.
+    A file that is read front to back, going on behind damage where that can be.
 
     A subclass yields from `_walk` what it finds, and tells `_broken` of the damage it meets. The
     first walk counts.
     """
 
-    others: Sequence[str] = ()
-
     def __init__(self, path: Path, place: str = 'byte') -> None:
+        super().__init__()
         self._path = path
         self._place = place
         self._size = path.stat().st_size
-        self._found: dict[int, Channel] = {}
         self.damage: list[str] = []
-        self.start_ns = self.end_ns = self._count = 0
+        self._count = 0
         self._counting = True
         for channel, log_ns, _ in self._walk():
             channel.count += 1
@@ -106,19 +101,11 @@ class WalkedFile:
             self._count += 1
         self._counting = False
 
-    @property
-    def channels(self) -> list[Channel]:
-        """Return the channels with ROS messages."""
-        return list(self._found.values())
-
     def messages(self, channels: Collection[Channel], start_ns: int | None) -> Iterator[Item]:
         """Yield the messages of these channels that can be read, in the order of the file."""
         for channel, log_ns, data in self._walk():
             if channel in channels and log_ns >= (start_ns or 0):
                 yield channel, log_ns, data
-
-    def close(self) -> None:
-        """Do nothing: the file is open only while it is read."""
 
     def _walk(self) -> Iterator[Item]:
         raise NotImplementedError

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -13,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cameras import RecordedCameras
-from .pairing import pair_by_time
-from .recorded_message import RecordedMessage
+from .pairing import pair_streams
 from .recorded_pairs import together
 from .recording import Recording
 from .topics import CameraTopics
@@ -78,24 +78,29 @@ def iterate_frames(
 
     """
     cameras = RecordedCameras(topics.image, topics.camera_info)
-    stamps: dict[str | None, list[int]] = {topics.image: [], topics.depth: []}
-    names = [name for name in (topics.image, topics.depth) if name]
-    for message in recording.messages([*names, *filter(None, [topics.camera_info])]):
+    both = (topics.image, topics.depth or topics.image)
+    stamps = {topic: array('q') for topic in both}
+    for message in recording.messages({*both, *filter(None, [topics.camera_info])}):
         if message.topic in stamps:
             stamps[message.topic].append(message.stamp_ns())
         else:
             cameras.add(message)
-    colour_ns = stamps[topics.image]
-    for number, colour, depth in _matched(recording, topics, stamps, tolerance_ns):
-        stamp = colour_ns[number]
+    times = [np.asarray(stamps[topic], np.int64) for topic in both]
+    numbers = np.argsort(times[0], kind='stable')
+    pairs = list(zip(numbers.tolist(), numbers.tolist(), strict=True))
+    if topics.depth and times[0].size:
+        try:
+            found = pair_streams((both[0], times[0]), (both[1], times[1]), tolerance_ns / 1e6)
+        except RecordingError as error:
+            raise RecordingError(f'{recording.path}: {error}') from None
+        pairs = list(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    order = {topic: count() for topic in both}
+    for place, colour, depth in together(recording.messages(both), both, pairs, order):
+        stamp = int(times[0][pairs[place][0]])
         try:
             rgb = decode_colour(colour)
-            yield RgbdFrame(
-                stamp,
-                rgb,
-                decode_depth_image(depth) if depth else None,
-                _camera(cameras, stamp, rgb),
-            )
+            metres = decode_depth_image(depth) if topics.depth else None
+            yield RgbdFrame(stamp, rgb, metres, _camera(cameras, stamp, rgb))
         except UNUSABLE as error:
             text = f'{recording.path}: frame at {stamp} ns is unusable: {error}'
             if on_bad_frame is None:
@@ -108,40 +113,3 @@ def _camera(cameras: RecordedCameras, stamp: int, rgb: NDArray[np.uint8]) -> Pin
         return cameras.at(stamp, (rgb.shape[0], rgb.shape[1]))
     except CameraError:
         return None
-
-
-def _matched(
-    recording: Recording,
-    topics: CameraTopics,
-    stamps: dict[str | None, list[int]],
-    tolerance_ns: int,
-) -> Iterator[tuple[int, RecordedMessage, RecordedMessage | None]]:
-    colour_ns = stamps[topics.image]
-    if topics.depth is None:
-        order = np.argsort(np.asarray(colour_ns, np.int64), kind='stable').tolist()
-        numbers = [(index, index) for index in order]
-        messages = recording.messages([topics.image])
-        both = (topics.image, topics.image)
-        for place, colour, _ in together(messages, both, numbers, {topics.image: count()}):
-            yield order[place], colour, None
-        return
-    depth_ns = stamps[topics.depth]
-    pairs = pair_by_time(colour_ns, depth_ns, tolerance_ns)
-    if colour_ns and not pairs:
-        raise RecordingError(
-            f'{recording.path}: {topics.depth} has no depth image within '
-            f'{tolerance_ns / 1e6:.1f} ms of any image on {topics.image}'
-            f'{_nearest(colour_ns, depth_ns)}'
-        )
-    both = (topics.image, topics.depth)
-    order = {topic: count() for topic in both}
-    for place, colour, depth in together(recording.messages(both), both, pairs, order):
-        yield pairs[place][0], colour, depth
-
-
-def _nearest(colour_ns: list[int], depth_ns: list[int]) -> str:
-    nearest = pair_by_time(colour_ns, depth_ns, 2**62)
-    if not nearest:
-        return ''
-    gap = min(abs(colour_ns[i] - depth_ns[j]) for i, j in nearest)
-    return f' (the nearest is {gap / 1e6:.1f} ms away); choose a larger tolerance'

@@ -13,7 +13,15 @@ from adabins_ros.messages.fields import NANOSECONDS
 from rosbags.interfaces import ConnectionExtRosbag1
 from rosbags.rosbag1 import Reader
 
-from .recorded_file import BrokenRecord, Channel, Item, part, unpacked, WalkedFile
+from .recorded_file import (
+    BrokenRecord,
+    Channel,
+    Item,
+    part,
+    RecordedFile,
+    unpacked,
+    WalkedFile,
+)
 from .recorded_message import RecordedType
 
 # https://wiki.ros.org/Bags/Format/2.0: a record is a header of NAME=VALUE fields and its data.
@@ -23,33 +31,25 @@ _MAX_HEADER = 1 << 20
 _U32 = struct.Struct('<I')
 
 
-class IndexedRos1File:
-    """A bag with a sound index (a RecordedFile)."""
-
-    others = damage = ()
+class IndexedRos1File(RecordedFile):
+    """A bag with a sound index."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self._reader = Reader(path)
         self._reader.open()
-        self._channels = {}
         for x in self._reader.connections:
             types = RecordedType(path, x.msgtype, x.msgdef.data, ros1=True)
             assert isinstance(x.ext, ConnectionExtRosbag1)
-            self._channels[x.id] = Channel(x.topic, types, x.msgcount, bool(x.ext.latching))
-        filled = self._reader.message_count > 0
-        self.start_ns = self._reader.start_time if filled else 0
-        self.end_ns = self._reader.end_time - 1 if filled else 0
-
-    @property
-    def channels(self) -> list[Channel]:
-        """Return the connections."""
-        return list(self._channels.values())
+            self._found[x.id] = Channel(x.topic, types, x.msgcount, bool(x.ext.latching))
+        if self._reader.message_count:
+            self.start_ns, self.end_ns = self._reader.start_time, self._reader.end_time - 1
 
     def messages(self, channels: Collection[Channel], start_ns: int | None) -> Iterator[Item]:
         """Yield the messages of these channels by recording time."""
-        chosen = [x for x in self._reader.connections if self._channels[x.id] in channels]
+        chosen = [x for x in self._reader.connections if self._found[x.id] in channels]
         for connection, log_ns, raw in self._reader.messages(chosen, start=start_ns):
-            yield self._channels[connection.id], log_ns, raw
+            yield self._found[connection.id], log_ns, raw
 
     def close(self) -> None:
         """Close the file."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlite3
 import struct
 
-from .recorded_file import Channel, DamageError, Item, WalkedFile
+from .recorded_file import Channel, DamageError, Item, RecordedFile, WalkedFile
 from .recorded_message import RecordedType
 
 _HEAD_BYTES = 100
@@ -18,9 +18,9 @@ _IDL = ('ros2idl', 'omgidl')
 _MOST_LOST_ROWS = 2000
 
 
-class SqliteFile:
+class SqliteFile(RecordedFile):
     """
-    A sound .db3 (a RecordedFile), with what its write-ahead log adds.
+    A sound .db3, with what its write-ahead log adds.
 
     Raises
     ------
@@ -31,9 +31,8 @@ class SqliteFile:
 
     """
 
-    others = damage = ()
-
     def __init__(self, path: Path) -> None:
+        super().__init__()
         if shortness(path):
             raise DamageError(shortness(path))
         self._database = _open(path)
@@ -43,11 +42,6 @@ class SqliteFile:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def channels(self) -> list[Channel]:
-        """Return the topics."""
-        return list(self._found.values())
 
     def messages(self, channels: Collection[Channel], start_ns: int | None) -> Iterator[Item]:
         """Yield the messages of these channels by recording time."""

@@ -82,7 +82,7 @@ def test_frames_come_in_time_order_and_each_depth_once(tmp_path: Path) -> None:
     messages += [('/image', _colour(index), 10 * index, 100 - 20 * index) for index in range(5)]
     messages += [('/depth', _depth(1), 1, 300), ('/depth', _depth(4), 41, 200)]
     assert _values(_frames(_record(tmp_path, messages))) == [(0, 1.0), (4, 4.0)]
-    with pytest.raises(RecordingError, match=r'within 0\.5 ms .* nearest is 1\.0 ms'):
+    with pytest.raises(RecordingError, match=r'within 0\.5 ms .* nearest are 1\.0 ms'):
         _frames(tmp_path / 'room.mcap', tolerance_ns=500_000)
 
 
