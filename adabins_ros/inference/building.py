@@ -24,6 +24,7 @@ from adabins_ros.inference.checking import (
     allowed_difference_m,
     largest_difference_m,
     preferred,
+    Runs,
     timed,
 )
 from adabins_ros.inference.engines.engine import Engine, Place
@@ -94,7 +95,7 @@ def build(work: Work, network: AdaBins | None = None) -> None:
     with kept.locked():
         if is_onnx(work.file):
             model = read_onnx(work.file)
-            reference = OnnxEngine(model, Place()).run
+            reference: Runs = OnnxEngine(model, Place()).run
         else:
             from adabins_ros.inference.export import ExportError, network_run, write_onnx
 
@@ -234,7 +235,7 @@ def build_for_another_process(text: str) -> int:
     return 0
 
 
-def _measure(work: Work, model: OnnxModel, reference: object, kept: Kept, where: str) -> None:
+def _measure(work: Work, model: OnnxModel, reference: Runs, kept: Kept, where: str) -> None:
     """Check the engines of an exported network against a reference, and time them in turns."""
     allowed = allowed_difference_m(work.precision, model.config)
     engines: dict[str, Engine] = {}

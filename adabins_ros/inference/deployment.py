@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import TypeVar
 
 from adabins_ros.inference.deployed_decoder import DeployedDecoder
 from adabins_ros.model.adabins import AdaBins
@@ -19,6 +20,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+Network = TypeVar('Network', bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,13 @@ def deploy(network: AdaBins, rewrites: Rewrites | None = None) -> AdaBins:
     deployed = copy.deepcopy(network).eval().requires_grad_(False)
     if rewrites.fold_norms:
         _fold_batch_norms(deployed)
-    deployed.decoder = DeployedDecoder(
+    decoder: nn.Module = DeployedDecoder(
         deployed.encoder,
         deployed.decoder,
         merge_bottleneck=rewrites.merge_bottleneck,
         low_resolution_from=rewrites.low_resolution_from,
     )
+    deployed.decoder = decoder  # type: ignore[assignment]
     if deployed.config.bin_strategy == 'adaptive':
         deployed.mini_vit.regressor = InSinglePrecision(*deployed.mini_vit.regressor)
     return deployed.eval().requires_grad_(False)
@@ -122,7 +126,7 @@ class InSinglePrecision(nn.Sequential):
             return super().forward(x.to(at_least_single(x)))
 
 
-def make_traceable(network: nn.Module) -> nn.Module:
+def make_traceable(network: Network) -> Network:
     """
     Replace every ``nn.TransformerEncoder`` in place by plain operations with the same weights.
 

@@ -248,7 +248,7 @@ class DepthPredictor:
                 f'{len(focals)} focal_lengths_px for {len(images)} images: give one, or None, for '
                 'each image'
             )
-        batches: dict[tuple[object, ...], list[int]] = {}
+        batches: dict[tuple[int, ...], list[int]] = {}
         scales = []
         for index, (image, focal) in enumerate(zip(images, focals, strict=True)):
             check_image(image)

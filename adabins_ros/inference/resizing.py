@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -77,8 +78,9 @@ def upsampled(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
     count, height, width = maps.shape
     if (height, width) == size:
         return maps
-    wide = np.ascontiguousarray(maps).reshape(count * height, width)
-    wide = cv2.transpose(_interpolated(cv2.transpose(wide)[None], size[1])[0])
+    rows = np.ascontiguousarray(maps).reshape(count * height, width)
+    columns: NDArray[Any] = cv2.transpose(rows)
+    wide: NDArray[Any] = cv2.transpose(_interpolated(columns[None], size[1])[0])
     return _interpolated(wide.reshape(count, height, size[1]), size[0])
 
 
