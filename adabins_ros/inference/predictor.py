@@ -254,7 +254,7 @@ class DepthPredictor:
             check_image(image)
             size = self._size((image.shape[0], image.shape[1]))
             scales.append(self._focal_scale(focal, size[1] / image.shape[1]))
-            together = size if engine.device != 'cpu' else (*size, index)
+            together: tuple[int, ...] = size if engine.device != 'cpu' else (*size, index)
             batches.setdefault(together, []).append(index)
         estimates: dict[int, DepthEstimate] = {}
         for (height, width, *_), members in batches.items():
