@@ -15,10 +15,12 @@ from adabins_ros.ros.diagnostics import (
     NodeCondition,
     ThrottledWarnings,
 )
+from adabins_ros.ros.frame_scale import FrameScale
 from adabins_ros.ros.frame_worker import FrameWorker
 from adabins_ros.ros.parameters import DepthNodeSettings
 from adabins_ros.ros.pipeline import DepthPipeline
 from adabins_ros.ros.products import PRODUCTS
+from adabins_ros.ros.scale_sources import ScaleSources
 from adabins_ros.ros.stream_hints import image_topic, StreamHints
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
@@ -47,6 +49,8 @@ class CameraStream:
         Of the node.
     settings
         Returns the node's parameters of now.
+    sources
+        Of the true scale; the node's.
 
     """
 
@@ -56,6 +60,7 @@ class CameraStream:
         name: str,
         warnings: ThrottledWarnings,
         settings: Callable[[], DepthNodeSettings],
+        sources: ScaleSources,
     ) -> None:
         self.name = name
         self._node = node
@@ -70,6 +75,7 @@ class CameraStream:
         self._cameras = CameraSource(camera_info, self.warn)
         self._hints = StreamHints(node, self._cameras)
         self._statistics = FrameStatistics()
+        self._scale = FrameScale(sources)
         self._diagnostics = DepthDiagnostics(
             node.get_fully_qualified_name(), name, self._statistics
         )
@@ -78,6 +84,11 @@ class CameraStream:
     def topic(self) -> str:
         """Return where images are expected; 'none' before it listens."""
         return self._inputs[0].topic_name if self._inputs else 'none'
+
+    @property
+    def output_topics(self) -> set[str]:
+        """Return the names of what is announced."""
+        return {output.topic_name for output in self._outputs.values()}
 
     def warn(self, cause: str, text: str) -> None:
         """Warn of a cause, at once and then now and again."""
@@ -98,7 +109,9 @@ class CameraStream:
                 QoSProfile(depth=5),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
-        self._pipeline = DepthPipeline(predictor, self._cameras, self._statistics, self.warn)
+        self._pipeline = DepthPipeline(
+            predictor, self._cameras, self._statistics, self.warn, self._scale.apply
+        )
 
     def withdraw(self) -> None:
         """Undo `announce`."""
@@ -132,6 +145,7 @@ class CameraStream:
         self._inputs.append(self._subscribe(CameraInfo, camera_info, self._cameras.update))
         self._hints.watch(self._inputs[0], self._inputs[1], transport)
         self._awaits_camera_info = True
+        self._scale.reset()
 
     def stop_listening(self) -> None:
         """Undo `listen`."""
@@ -178,6 +192,10 @@ class CameraStream:
         if not network_ran:
             self._statistics.count('idle')
             return
+        if self._scale.is_missing:
+            way = settings.when_unanchored
+            held = '; points are held back' if way == 'hold' else ''
+            self.warn(f'scale: {way}', f'depth has no true scale: {self._scale.fit.reason}{held}')
         self._statistics.record('publish', publish_s)
         self._statistics.record('camera to publish', time.perf_counter() - arrived_s)
         stamp = stamp_ns(message.header.stamp)
@@ -194,6 +212,8 @@ class CameraStream:
         hints = self._hints.hints(self._settings().horizontal_fov_deg, self._statistics.received_s)
         if predictor is not None and predictor.notice:
             hints.append(predictor.notice)
+        if self._scale.is_missing:
+            hints.append(f'depth has no true scale: {self._scale.fit.reason}')
         pipeline = self._pipeline
         return self._diagnostics.status(
             NodeCondition(
@@ -204,6 +224,7 @@ class CameraStream:
                 hints=hints,
                 focal_scale=pipeline.focal_scale if pipeline else 1.0,
                 inference_size=pipeline.inference_size if pipeline else None,
+                scale=self._scale.fit,
             )
         )
 

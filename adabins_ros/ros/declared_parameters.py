@@ -57,7 +57,8 @@ class DepthNodeParameters:
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
         for name in values:
-            old, new = getattr(before, name), getattr(after, name)
+            field = ROWS[name].name
+            old, new = getattr(before, field), getattr(after, field)
             if old != new and not ROWS[name].metadata['live'] and self._is_configured():
                 return SetParametersResult(
                     successful=False,

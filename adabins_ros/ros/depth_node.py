@@ -17,6 +17,7 @@ from adabins_ros.ros.frame_worker import FrameWorker
 from adabins_ros.ros.model_loading import ConfigurationError, free_cached_memory, load_predictor
 from adabins_ros.ros.process import return_freed_memory, run_node
 from adabins_ros.ros.products import PRODUCTS
+from adabins_ros.ros.scale_sources import ScaleSources
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -67,6 +68,7 @@ class DepthNode(LifecycleNode):
         self._notice: str | None = None
         self._warnings = ThrottledWarnings(self.get_logger().warning)
         self._current = DepthNodeParameters(self, lambda: self._predictor is not None)
+        self._scale_sources = ScaleSources(self)
         self._streams: list[CameraStream] = []
         self._make_streams()
         self._diagnostics_output = self.create_publisher(
@@ -118,6 +120,8 @@ class DepthNode(LifecycleNode):
         """Listen to the camera and begin to compute."""
         self._worker = FrameWorker(self._take_over_engine)
         try:
+            own = {topic for stream in self._streams for topic in stream.output_topics}
+            self._scale_sources.listen(self._current.settings, own)
             for stream in self._streams:
                 stream.listen(self._worker)
         except RuntimeError as error:  # an unusable qos_overrides parameter
@@ -164,11 +168,18 @@ class DepthNode(LifecycleNode):
         names = self._current.settings.cameras
         if tuple(stream.name for stream in self._streams) != names:
             self._streams = [
-                CameraStream(self, name, self._warnings, lambda: self._current.settings)
+                CameraStream(
+                    self,
+                    name,
+                    self._warnings,
+                    lambda: self._current.settings,
+                    self._scale_sources,
+                )
                 for name in names
             ]
 
     def _stop_listening(self) -> None:
+        self._scale_sources.stop_listening()
         for stream in self._streams:
             stream.stop_listening()
         if self._worker is not None:

@@ -11,11 +11,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from adabins_ros.ros.scale_status import scale_values
 from adabins_ros.ros.stream_hints import SILENT_S
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 if TYPE_CHECKING:
     from adabins_ros.inference.predictor import DepthPredictor
+    from adabins_ros.scale import ScaleFit
 
 WINDOW = 300
 """Frames over which percentiles are taken."""
@@ -152,6 +154,8 @@ class NodeCondition:
         Factor of the focal correction of the last frame.
     inference_size : tuple of int or None
         Height and width that the network saw last, px.
+    scale : ScaleFit or None
+        Of the last frame.
 
     """
 
@@ -162,6 +166,7 @@ class NodeCondition:
     hints: list[str]
     focal_scale: float
     inference_size: tuple[int, int] | None
+    scale: ScaleFit | None = None
 
 
 class DepthDiagnostics:
@@ -214,6 +219,9 @@ class DepthDiagnostics:
         for stage, (median, high) in report.latency_s.items():
             values[f'{stage} p50 (ms)'] = f'{median * 1e3:.2f}'
             values[f'{stage} p99 (ms)'] = f'{high * 1e3:.2f}'
+        if condition.scale is not None:
+            scale = scale_values(condition.scale)
+            values.update({f'scale {name}': value for name, value in scale.items()})
         for number, hint in enumerate([*condition.hints, *bad], 1):
             values[f'hint {number}'] = hint
         return DiagnosticStatus(

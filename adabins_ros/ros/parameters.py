@@ -6,12 +6,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+import math
 import re
 from typing import Any, TypeVar
 
 from adabins_ros.ros.products import PRODUCTS
 
 LONGEST_DEPTH_M = 1000.0
+SCALE_TOPICS = ('scan', 'cloud', 'range', 'depth')
 Settings = TypeVar('Settings')
 _CAMERA_NAME = re.compile(r'[A-Za-z]\w*(/[A-Za-z]\w*)*', re.ASCII)
 
@@ -38,6 +40,15 @@ def _parameter(
         'read_only': read_only,
     }
     return field(default=default, metadata=metadata)
+
+
+def _pose(sensor: str) -> Any:
+    return _parameter(
+        (0.0,) * 6,
+        f'Pose of the sensor behind scale/{sensor} in the body frame of the camera (x forward '
+        'along the optical axis, y left, z up): x y z roll pitch yaw, m and degrees; all zero: '
+        'as TF says, or without TF at the camera, looking along it',
+    )
 
 
 def _with_products(settings: type[Settings]) -> type[Settings]:
@@ -163,6 +174,60 @@ class DepthNodeSettings:
         bounds=(0.0, LONGEST_DEPTH_M),
     )
 
+    scale_source: str = _parameter(
+        'auto',
+        'What measures the true scale: auto (those of the topics scale/scan, scale/cloud, '
+        'scale/range and scale/depth that have a publisher), none, or names with commas: '
+        'scan,cloud,range,depth,floor',
+        live=False,
+    )
+    scale_pose_scan: tuple[float, ...] = _pose('scan')
+    scale_pose_cloud: tuple[float, ...] = _pose('cloud')
+    scale_pose_range: tuple[float, ...] = _pose('range')
+    scale_tolerance: float = _parameter(
+        0.1,
+        'Largest difference between the stamps of an image and of what was measured, s',
+        bounds=(0.0, 10.0),
+    )
+    scale_timeout: float = _parameter(
+        10.0,
+        'So long after the last good measurement the scale is none any more, s',
+        bounds=(0.1, 3600.0),
+    )
+    when_unanchored: str = _parameter(
+        'publish',
+        'What happens while a source of scale is there but the scale is missing, stale or '
+        'contradicted: publish (depth as the network says it), widen (the standard deviation '
+        'grows with the age of the last good scale), hold (no points)',
+        choices=('publish', 'widen', 'hold'),
+    )
+    scale_factor: float = _parameter(
+        1.0,
+        'Depth is multiplied by this while no source measures the scale',
+        bounds=(0.01, 100.0),
+    )
+    camera_height: float = _parameter(
+        0.0,
+        'Height of the camera above the floor for the source floor, m; 0: from TF',
+        bounds=(0.0, 100.0),
+    )
+    camera_pitch: float = _parameter(
+        0.0,
+        'How far the camera looks down, for the source floor where TF does not tell, degrees',
+        bounds=(-90.0, 90.0),
+    )
+    floor_frame: str = _parameter(
+        'base_footprint', 'Frame on the floor that TF gives the height of the camera in'
+    )
+
+    @property
+    def scale_sources(self) -> tuple[str, ...]:
+        """Return the names that scale_source stands for."""
+        if self.scale_source == 'auto':
+            return SCALE_TOPICS
+        names = tuple(name.strip() for name in self.scale_source.split(',') if name.strip())
+        return () if names == ('none',) else names
+
     def publishes(self, product: str) -> bool:
         """Tell whether a product, by its name in `PRODUCTS`, is switched on."""
         return bool(getattr(self, f'publish_{product}'))
@@ -197,6 +262,19 @@ class DepthNodeSettings:
                 f'depth_range = {list(limits)}: give [nearest, farthest] in metres, '
                 'both above 0, or [0.0, 0.0] for the range of the model'
             )
+        unknown = set(self.scale_sources) - {*SCALE_TOPICS, 'floor'}
+        if unknown:
+            raise ParameterError(
+                f'scale_source = {self.scale_source!r}: allowed are auto, none, or some of '
+                f'{", ".join(SCALE_TOPICS)} and floor with commas between them'
+            )
+        for name in ('scan', 'cloud', 'range'):
+            pose = getattr(self, f'scale_pose_{name}')
+            if len(pose) != 6 or not all(math.isfinite(number) for number in pose):
+                raise ParameterError(
+                    f'scale_pose.{name} = {list(pose)}: six numbers are expected, x y z in '
+                    'metres and roll pitch yaw in degrees'
+                )
         names = self.cameras
         well_formed = names == ('',) or all(map(_CAMERA_NAME.fullmatch, names))
         if not names or not well_formed or len(set(names)) < len(names):
@@ -208,7 +286,8 @@ class DepthNodeSettings:
     def with_values(self, values: Mapping[str, Any]) -> DepthNodeSettings:
         """Return a checked copy with some values changed; raise ParameterError if unusable."""
         typed: dict[str, Any] = {
-            name: _typed(name, value, ROWS[name].default) for name, value in values.items()
+            ROWS[name].name: _typed(name, value, ROWS[name].default)
+            for name, value in values.items()
         }
         changed = replace(self, **typed)
         changed.check()
@@ -221,7 +300,15 @@ _TYPE_NAMES = {
     int: 'a whole number',
     float: 'a decimal number',
 }
-ROWS = {row.name: row for row in fields(DepthNodeSettings)}
+
+
+def ros_name(field_name: str) -> str:
+    """Return the ROS parameter's name of a field: a pose of many has a dot in it."""
+    return field_name.replace('scale_pose_', 'scale_pose.')
+
+
+ROWS = {ros_name(row.name): row for row in fields(DepthNodeSettings)}
+"""The table by the names of the ROS parameters."""
 
 
 def _typed(name: str, value: Any, default: Any) -> Any:

@@ -37,6 +37,8 @@ class DepthPipeline:
         Gets the durations of the stages.
     warn
         Takes a cause and a text for what is wrong but does not stop the frame.
+    anchor
+        Brings a frame's estimate to the true scale.
 
     """
 
@@ -46,10 +48,12 @@ class DepthPipeline:
         cameras: CameraSource,
         statistics: FrameStatistics,
         warn: Callable[[str, str], object],
+        anchor: Callable[[Frame], Frame] = lambda frame: frame,
     ) -> None:
         self._predictor = predictor
         self._cameras = cameras
         self._statistics = statistics
+        self._anchor = anchor
         self._warn = warn
         self._memory = ReusedArrays()
         self._rectifier: tuple[PinholeCamera, Rectifier] | None = None
@@ -89,7 +93,10 @@ class DepthPipeline:
         yield from self._made(frame, [product for product in due if not product.needs_network])
         due = [product for product in due if product.needs_network]
         if due:
-            yield from self._made(self._estimated(frame), due)
+            frame = self._estimated(frame)
+            if frame.is_held:
+                due = [product for product in due if not product.can_be_held]
+            yield from self._made(frame, due)
 
     def _seen(self, image: Any, settings: DepthNodeSettings) -> Frame:
         """Decode and, if asked for, rectify an image."""
@@ -116,8 +123,9 @@ class DepthPipeline:
                 for metres in (estimate.depth, estimate.std)
             )
             estimate = replace(estimate, depth=depth, std=std)
-        # What the metric scale knows of this frame changes the estimate and its ends here.
-        return replace(frame, estimate=estimate, model_range=ends)
+        frame = replace(frame, estimate=estimate, model_range=ends)
+        with self._statistics.timed('scale'):
+            return self._anchor(frame)
 
     def _made(self, frame: Frame, products: Iterable[Product]) -> Iterator[tuple[Product, Any]]:
         for product in products:

@@ -22,6 +22,8 @@ from adabins_ros.geometry.gates import valid_points
 from adabins_ros.messages.clouds import cloud_fields
 from adabins_ros.messages.fields import camera_info_fields, ReusedArrays, ros_fields
 from adabins_ros.messages.images import image_fields
+from adabins_ros.ros.scale_status import scale_status
+from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
@@ -30,6 +32,7 @@ from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiAr
 if TYPE_CHECKING:
     from adabins_ros.inference.estimate import DepthEstimate
     from adabins_ros.ros.parameters import DepthNodeSettings
+    from adabins_ros.scale import ScaleFit
 
 Message = TypeVar('Message', CameraInfo, Image, PointCloud2)
 
@@ -55,6 +58,10 @@ class Frame:
         The pixels of a rectified image that the lens saw; None: all of them.
     estimate : DepthEstimate or None
         Of `rgb`; None before the network has run.
+    scale : ScaleFit or None
+        What is known of the scale that the estimate is in; None before the network has run.
+    is_held : bool
+        Whether what robots move by is held back, since a scale is missing that should be there.
     model_range : (float, float)
         The nearest and the farthest that the estimate can say of this camera, metres.
 
@@ -67,6 +74,8 @@ class Frame:
     memory: ReusedArrays
     seen: NDArray[np.bool_] | None = None
     estimate: DepthEstimate | None = None
+    scale: ScaleFit | None = None
+    is_held: bool = False
     model_range: tuple[float, float] = (0.0, math.inf)
 
     @property
@@ -116,6 +125,8 @@ class Product:
         What has to be there: without, the product is not made.
     other_form_of : str
         Name of the product that says the same; the demo records that one alone.
+    can_be_held : bool
+        Robots move by it: not made where `Frame.is_held`.
 
     """
 
@@ -127,6 +138,7 @@ class Product:
     needs_network: bool = True
     needs_intrinsics: bool = False
     other_form_of: str = ''
+    can_be_held: bool = False
 
 
 def _depth(frame: Frame) -> Image:
@@ -192,6 +204,11 @@ def _bin_centers(frame: Frame) -> Float32MultiArray:
     return Float32MultiArray(layout=MultiArrayLayout(dim=[dimension]), **values)
 
 
+def _status(frame: Frame) -> DiagnosticArray:
+    assert frame.scale is not None
+    return DiagnosticArray(header=frame.header, status=[scale_status(frame.scale)])
+
+
 PRODUCTS = (
     Product(
         'image',
@@ -226,6 +243,7 @@ PRODUCTS = (
         _points,
         'organised, x y z rgb std in the optical frame (REP 103); NaN where gated out',
         needs_intrinsics=True,
+        can_be_held=True,
     ),
     Product(
         'bin_centers',
@@ -233,6 +251,13 @@ PRODUCTS = (
         Float32MultiArray,
         _bin_centers,
         'the depth bins of this frame, metres; none for plain regression',
+    ),
+    Product(
+        'status',
+        'depth/status',
+        DiagnosticArray,
+        _status,
+        'what is known of the true scale of this frame, and why if it is not',
     ),
 )
 """In the order in which they are made and published."""

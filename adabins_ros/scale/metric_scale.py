@@ -196,6 +196,11 @@ class MetricScale:
         self._reason = ''
         return True
 
+    @property
+    def reason(self) -> str:
+        """Return why the last measurement was refused; '' if it was not."""
+        return self._reason
+
     def refuse(self, reason: str) -> None:
         """Say why there is nothing to `update` with; the last good scale ages."""
         self._reason = reason
@@ -266,7 +271,7 @@ class MetricScale:
             self._check_outlier(evidence, source, stamp_s)
             mean, covariance = self._new_place(mean, covariance)
         if not evidence.single:
-            line = self._line(evidence, mean, covariance)
+            line = self._line(evidence, mean, covariance, start=line.state)
         self._absorb(line, mean, covariance)
         floor = self._own_sigma(line, evidence)
         self._floor = min(self._floor, floor) if stamp_s == self._good_s else floor
@@ -313,6 +318,7 @@ class MetricScale:
         mean: NDArray[np.float64],
         covariance: NDArray[np.float64],
         reopened: bool = False,
+        start: NDArray[np.float64] | None = None,
     ) -> Line:
         """Return the line through a scan or cloud, with what is known or (reopened) without."""
         if reopened:
@@ -326,6 +332,7 @@ class MetricScale:
             np.linalg.inv(prior),
             effective=min(self.options.effective_points, evidence.points),
             smallest_spread=self.options.smallest_spread,
+            start=start,
         )
 
     def _single(self, evidence: Evidence) -> Line:

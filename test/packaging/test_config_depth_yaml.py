@@ -19,10 +19,10 @@ def shipped(repository) -> dict[str, object]:
 def declared() -> dict[str, object]:
     """Return the defaults that the node declares."""
     pytest.importorskip('rclpy')
-    from adabins_ros.ros.parameters import DepthNodeSettings
+    from adabins_ros.ros.parameters import DepthNodeSettings, ros_name
 
     return {
-        row.name: list(row.default) if isinstance(row.default, tuple) else row.default
+        ros_name(row.name): list(row.default) if isinstance(row.default, tuple) else row.default
         for row in fields(DepthNodeSettings)
     }
 

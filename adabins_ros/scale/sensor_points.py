@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a sensor beside the camera measured, at the camera's pixels."""
+
+from __future__ import annotations
+
+import math
+
+from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.geometry.occlusion import visible
+from adabins_ros.geometry.projection import project
+from adabins_ros.scale.evidence import EvidenceError
+import numpy as np
+from numpy.typing import NDArray
+
+# The body frame of REP 103 (x forward, y left, z up) in the optical frame (x right, y down).
+_OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+_MOST_PROJECTED = 40_000
+FEWEST_OF_MANY = 5
+
+
+def optical_from_sensor(pose: tuple[float, ...]) -> NDArray[np.float64]:
+    """
+    Return what turns a sensor's points into the camera's optical frame.
+
+    Parameters
+    ----------
+    pose : six floats
+        The sensor's in the camera's body frame (x forward along the optical axis, y left, z up):
+        x y z in metres, roll pitch yaw in degrees about x, y, z in this order, as in TF.
+
+    Returns
+    -------
+    (4, 4) float64
+
+    """
+    *position, roll, pitch, yaw = pose
+    sines = [math.sin(math.radians(angle)) for angle in (roll, pitch, yaw)]
+    cosines = [math.cos(math.radians(angle)) for angle in (roll, pitch, yaw)]
+    about_x = np.array([[1, 0, 0], [0, cosines[0], -sines[0]], [0, sines[0], cosines[0]]])
+    about_y = np.array([[cosines[1], 0, sines[1]], [0, 1, 0], [-sines[1], 0, cosines[1]]])
+    about_z = np.array([[cosines[2], -sines[2], 0], [sines[2], cosines[2], 0], [0, 0, 1]])
+    result = np.eye(4)
+    result[:3, :3] = _OPTICAL_FROM_BODY @ about_z @ about_y @ about_x
+    result[:3, 3] = _OPTICAL_FROM_BODY @ position
+    return result
+
+
+def scan_points(
+    ranges: NDArray[np.floating],
+    angle_min: float,
+    angle_increment: float,
+    range_min: float,
+    range_max: float,
+) -> NDArray[np.float64]:
+    """Return the (N, 3) points of a sensor_msgs/LaserScan in its frame, m; only what it hit."""
+    ranges = np.asarray(ranges, np.float64)
+    angles = angle_min + angle_increment * np.arange(ranges.size)
+    with np.errstate(invalid='ignore'):
+        hit = np.isfinite(ranges) & (ranges >= range_min) & (ranges <= range_max) & (ranges > 0)
+    ranges, angles = ranges[hit], angles[hit]
+    return np.stack([ranges * np.cos(angles), ranges * np.sin(angles), np.zeros(ranges.size)], -1)
+
+
+def at_pixels(
+    points: NDArray[np.floating],
+    optical_from_points: NDArray[np.float64],
+    camera: PinholeCamera,
+    depth: NDArray[np.floating],
+    std: NDArray[np.floating],
+    name: str,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """
+    Return what the network says and what a sensor measured, where the camera sees its points.
+
+    Parameters
+    ----------
+    points : (N, 3) float
+        In the sensor's frame, m.
+    optical_from_points : (4, 4) float64
+        Turns them into the camera's optical frame.
+    camera : PinholeCamera
+        Of the depth; its distortion is applied.
+    depth, std : (H, W) float
+        The network's, m.
+    name : str
+        The sensor's, for the error.
+
+    Returns
+    -------
+    predicted, measured, predicted_std : (M,) float64
+        m along the optical axis.
+
+    Raises
+    ------
+    EvidenceError
+        Hardly a point lies in the image.
+
+    """
+    if len(points) > _MOST_PROJECTED:
+        points = points[:: math.ceil(len(points) / _MOST_PROJECTED)]
+    inside = points @ optical_from_points[:3, :3].T + optical_from_points[:3, 3]
+    pixels, measured, seen = project(inside, camera)
+    shape = (camera.height, camera.width)
+    if len(points) > 1:
+        seen &= visible(pixels, measured, shape)
+    if seen.sum() < min(len(points), FEWEST_OF_MANY):
+        raise EvidenceError(
+            f'too little overlap: the camera sees {int(seen.sum())} of {len(points)} points of '
+            f'{name}; is its pose right (TF, or the parameter scale_pose.{name})?'
+        )
+    columns, rows = np.floor(pixels[seen] + 0.5).astype(np.int64).T
+    predicted, spread = depth[rows, columns], std[rows, columns]
+    return (
+        predicted.astype(np.float64),
+        measured[seen].astype(np.float64),
+        spread.astype(np.float64),
+    )
+
+
+def at_registered_pixels(
+    measured: NDArray[np.floating],
+    depth: NDArray[np.floating],
+    std: NDArray[np.floating],
+    most: int = 2000,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """
+    Do what `at_pixels` does for a depth image that covers the camera's view.
+
+    Parameters
+    ----------
+    measured : (h, w) float
+        m along the optical axis, 0 or NaN unknown; of any size (8x8 of a time-of-flight chip).
+    depth, std : (H, W) float
+        The network's, m.
+    most : int
+        About so many pixels are taken.
+
+    """
+    with np.errstate(invalid='ignore'):
+        rows, columns = np.nonzero(np.isfinite(measured) & (measured > 0))
+    step = max(1, math.ceil(rows.size / most))
+    rows, columns = rows[::step], columns[::step]
+    (small_height, small_width), (height, width) = measured.shape, depth.shape
+    # Edges of the images coincide; the middle of a small image's pixel is looked up.
+    at_rows = ((rows + 0.5) * height / small_height).astype(np.int64)
+    at_columns = ((columns + 0.5) * width / small_width).astype(np.int64)
+    planes = (depth[at_rows, at_columns], measured[rows, columns], std[at_rows, at_columns])
+    predicted, known, spread = (plane.astype(np.float64) for plane in planes)
+    return predicted, known, spread
