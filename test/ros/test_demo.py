@@ -37,6 +37,7 @@ OUTPUTS = {
     '/depth/std': 'sensor_msgs/msg/Image',
     '/depth/color': 'sensor_msgs/msg/Image',
     '/depth/camera_info': 'sensor_msgs/msg/CameraInfo',
+    '/depth/status': 'diagnostic_msgs/msg/DiagnosticArray',
     '/depth/bin_centers': 'std_msgs/msg/Float32MultiArray',
     '/points': 'sensor_msgs/msg/PointCloud2',
     '/camera/image_raw/compressed': 'sensor_msgs/msg/CompressedImage',
