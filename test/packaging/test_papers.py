@@ -94,12 +94,11 @@ def rows(text: str, heading: str) -> set[str]:
 
 def test_the_tables_are_those_of_the_node(repository):
     pytest.importorskip('rclpy')
-    from adabins_ros.ros.parameters import ROWS, ros_name
+    from adabins_ros.ros.parameters import ros_name, ROWS
     from adabins_ros.ros.products import PRODUCTS
-
-    text = (repository / 'README.md').read_text()
     from adabins_ros.ros.scale_sources import TOPICS
 
+    text = (repository / 'README.md').read_text()
     assert rows(text, 'Parameters') == set(map(ros_name, ROWS))
     taken = {'image_raw', 'image_raw/compressed', 'camera_info', *(f'scale/{n}' for n in TOPICS)}
     published = {product.topic for product in PRODUCTS} | {'/diagnostics'}
