@@ -315,9 +315,12 @@ class Running:
         if place.on_gpu and not torch_finds_gpu():
             # It runs the network until an engine for the GPU is built.
             place = self._place('cpu')
+        config = self.model.config
+        if not self.wait and self.name == 'auto' and not place.on_gpu:
+            # It only stands in: to make the faster graph and to check it would take longer.
+            return TorchEngine(network, place, rewrites=AS_WRITTEN)
         compiled = self.name == 'torch_compile'
         engine = TorchEngine(network, place, compiled=compiled)
-        config = self.model.config
         # The smallest legal size: the check costs two frames, of a large network seconds.
         size = config.input_size
         if not compiled:
