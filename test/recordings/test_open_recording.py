@@ -8,12 +8,14 @@ from pathlib import Path
 import shutil
 from typing import Any
 
+from adabins_ros.frames import SourceConfig
 from adabins_ros.messages import read_cloud
 from adabins_ros.recordings import (
     find_camera_topics,
     iterate_frames,
     open_recording,
     RecordingError,
+    survey,
 )
 import numpy as np
 import pytest
@@ -49,6 +51,17 @@ def test_a_message_of_a_ros_1_bag_can_be_published_in_ros_2(
         assert info.header.frame_id == 'camera_color_optical_frame'
         assert info.k[0] == 50
         assert message.decode().K[0] == 50
+
+
+@pytest.mark.parametrize('kind', ['bag', 'mcap lone', 'sqlite3 lone', 'mcap folder'])
+def test_looking_and_reading_write_nothing(convert: Callable[..., Path], kind: str) -> None:
+    path = convert(kind)
+    folder = path.parent
+    before = sorted((x, x.stat().st_mtime_ns) for x in folder.rglob('*'))
+    assert len(survey(path, SourceConfig())) == 8
+    with open_recording(path) as recording:
+        assert len(list(iterate_frames(recording, find_camera_topics(recording)))) == 8
+    assert sorted((x, x.stat().st_mtime_ns) for x in folder.rglob('*')) == before
 
 
 def test_reading_can_start_anywhere(mcap: Path) -> None:
