@@ -154,18 +154,18 @@ def _lowest_peak(
     """Return the log of the largest distance that many pixels agree on, and few lie beyond."""
     bins = max(3, math.ceil((ends[1] - ends[0]) / _BIN))
     beyond = round(_BELOW / _BIN)
-    last = bins + beyond
-    place = np.clip(np.floor((logs - ends[0]) / _BIN), -1, last).astype(np.int64) + 1
+    # Counted on both sides beyond the ends, so that a slope there is no peak.
+    first, last = ends[0] - beyond * _BIN, bins + 2 * beyond
+    place = np.clip(np.floor((logs - first) / _BIN), -1, last).astype(np.int64) + 1
     pixels = np.bincount(place, minlength=last + 2)[1:]
     votes = np.bincount(place, weight, last + 2)[1:]
     lower = pixels[::-1].cumsum()[::-1]
     density = np.convolve(votes, _SMOOTHING)[7:-7]
-    # What lies beyond the ends is no place for the ground, but keeps a slope from being a peak.
     before, after = np.append(0, density[:-1]), np.append(density[1:], 0)
     peaks = (density >= before) & (density > after)
     peaks &= np.convolve(pixels, _COUNTED)[3:-3] >= fewest
-    alone_below = lower[beyond:last] <= most_below
-    found = np.flatnonzero(peaks[:bins] & alone_below)
+    alone_below = lower[2 * beyond : last] <= most_below
+    found = np.flatnonzero(peaks[beyond : beyond + bins] & alone_below)
     if not found.size:
         raise GroundError('no large level plane is as far below as the ground')
     return ends[0] + (int(found[-1]) + 0.5) * _BIN

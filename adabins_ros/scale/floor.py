@@ -11,8 +11,10 @@ from adabins_ros.scale.evidence import EvidenceError
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST_FACTOR = 1.4
-"""The network is not believed to be farther off: what lies nearer or farther is no floor."""
+LARGEST_FACTOR = 1.25
+"""A plane that would make depth larger than by this is no floor: tables lie above floors."""
+SMALLEST_FACTOR = 0.71
+"""Nothing level lies below a floor, so that the network may be farther off to this side."""
 
 
 def floor_points(
@@ -56,7 +58,7 @@ def floor_points(
             camera,
             down,
             nearest_m=camera_height_m / LARGEST_FACTOR,
-            farthest_m=camera_height_m * LARGEST_FACTOR,
+            farthest_m=camera_height_m / SMALLEST_FACTOR,
         )
     except GroundError as error:
         raise EvidenceError(f'no floor: {error}') from None

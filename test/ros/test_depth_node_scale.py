@@ -284,3 +284,19 @@ def test_the_node_does_not_listen_to_itself(start_node, make_station, image, inf
     assert status['anchored'] == 'false' and status['factor'] == '1.00000'
     station.destroy()
     process.end()
+
+
+def test_the_floor_needs_the_height_of_the_camera(start_node, make_station, image, info):
+    process = start_node('floor', inference_size=[128, 160], scale_source='floor')
+    station = make_station('floor')
+    station.wait_until_active()
+    for topic in TOPICS:
+        station.listen(topic)
+    _, status = show(station, image, info)
+    assert 'set the parameters camera_height and camera_pitch' in status['reason']
+    assert station.set_parameters(camera_height=30.0)[0].successful
+    _, status = show(station, image, info)
+    assert status['anchored'] == 'false'
+    assert 'no floor: no large level plane is as far below as the ground' in status['reason']
+    station.destroy()
+    process.end()
