@@ -164,8 +164,8 @@ def _lowest_peak(
     before, after = np.append(0, density[:-1]), np.append(density[1:], 0)
     peaks = (density >= before) & (density > after)
     peaks &= np.convolve(pixels, _COUNTED)[3:-3] >= fewest
-    alone_below = lower[2 * beyond : last] <= most_below
-    found = np.flatnonzero(peaks[beyond : beyond + bins] & alone_below)
+    within = np.arange(beyond, beyond + bins)
+    found = np.flatnonzero(peaks[within] & (lower[within + beyond] <= most_below))
     if not found.size:
         raise GroundError('no large level plane is as far below as the ground')
     return ends[0] + (int(found[-1]) + 0.5) * _BIN
