@@ -15,6 +15,7 @@ IMAGE_TYPES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/Co
 CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 SILENT_S = 3.0
 """Longest time without an image before that is worth a word, seconds."""
+_NOT_KNOWN_YET = '_NODE_NAME_UNKNOWN_'  # rmw: a publisher is found before its node is
 CALLS_BEFORE_LOG = 5
 """How often a hint is repeated in diagnostics before it is logged, once."""
 
@@ -124,6 +125,8 @@ class StreamHints:
         topic = subscription.topic_name
         for publisher in self._node.get_publishers_info_by_topic(topic):
             name = f'{publisher.node_namespace.rstrip("/")}/{publisher.node_name}'
+            if publisher.node_name == _NOT_KNOWN_YET:
+                name = 'a node'
             if publisher.topic_type != wanted_type:
                 yield (
                     f'{name} publishes {publisher.topic_type} on {topic}, {wanted_type} is '

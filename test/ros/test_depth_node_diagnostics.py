@@ -112,9 +112,11 @@ def test_reliability_can_be_overridden_and_a_mismatch_is_explained(
     )
     station = make_station('reliable')
     station.wait_until_active()
-    status, _ = station.diagnostics_until(lambda status, _: 'QoS' in status.message)
+    # The publisher is found a moment before the node that it belongs to.
+    status, _ = station.diagnostics_until(
+        lambda status, _: 'QoS' in status.message and '/reliable/station' in status.message
+    )
     assert 'qos_overrides./reliable/image_raw.subscription.reliability' in status.message
-    assert '/reliable/station' in status.message
     station.node.destroy_publisher(station.images)
     station.images = station.node.create_publisher(
         Image, 'image_raw', QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
