@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from adabins_ros.inference.deployed_decoder import DeployedDecoder
-from adabins_ros.model.adabins import AdaBins
+from adabins_ros.inference.smoothing import LAST_FRAME, THIS_FRAME
+from adabins_ros.model.adabins import AdaBins, GlobalPart
 from adabins_ros.model.bins import at_least_single
 from adabins_ros.model.errors import ModelError
 import torch
@@ -97,16 +98,48 @@ class PixelNetwork(nn.Module):
         super().__init__()
         self.network = network
         self.memory_format = memory_format
+        self.adaptive = network.config.bin_strategy == 'adaptive'
         self.register_buffer('mean', torch.tensor(network.config.mean).view(1, 3, 1, 1))
         self.register_buffer('std', torch.tensor(network.config.std).view(1, 3, 1, 1))
         self.eval()
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Give depth and std (B, h, w) and bin centres (B, N) of (B, H, W, 3) uint8 pixels."""
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of what it takes, in order."""
+        return ('image', *(LAST_FRAME if self.adaptive else ()))
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of what it gives, in order."""
+        return ('depth', 'std', 'bin_centers', *(THIS_FRAME if self.adaptive else ()))
+
+    def forward(
+        self,
+        image: torch.Tensor,
+        last_widths: torch.Tensor | None = None,
+        last_kernels: torch.Tensor | None = None,
+        smoothing: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, ...]:
+        """
+        Give depth and std (B, h, w), bin centres (B, N) and so on of (B, H, W, 3) uint8 pixels.
+
+        With adaptive bins it goes on from the last frame's widths and kernels with the weight
+        ``smoothing``, (B,); without them they are zeros.
+        """
         # In the authors' order of roundings: deep random networks magnify any other one.
         normal = (image.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
-        depth, std, centers = self.network(normal.contiguous(memory_format=self.memory_format))
-        return depth[:, 0], std[:, 0], centers
+        normal = normal.contiguous(memory_format=self.memory_format)
+        if not self.adaptive:
+            depth, std, centers = self.network(normal)
+            return depth[:, 0], std[:, 0], centers
+        config, batch = self.network.config, image.shape[0]
+        if last_widths is None or last_kernels is None or smoothing is None:
+            last_widths = normal.new_zeros(batch, config.num_bins)
+            last_kernels = normal.new_zeros(batch, config.num_kernels, config.embedding_dim)
+            smoothing = normal.new_zeros(batch)
+        last = GlobalPart(last_widths, last_kernels)
+        (depth, std, centers), now, agreement = self.network.steadied(normal, last, smoothing)
+        return depth[:, 0], std[:, 0], centers, *now, agreement
 
 
 class InSinglePrecision(nn.Sequential):

@@ -9,6 +9,8 @@ from time import perf_counter
 
 from adabins_ros.inference.engines.engine import Engine
 from adabins_ros.inference.resizing import resized, upsampled
+from adabins_ros.inference.smoothing import run_smoothed, Smoothing
+from adabins_ros.model.config import AdaBinsConfig
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,8 @@ class DepthEstimate:
     """Height and width that the network saw, pixels."""
     focal_scale: float = 1.0
     """Factor by which the focal correction has multiplied all of the above."""
+    scene_changed: bool | None = None
+    """Whether that is another scene than the last frame's; None if no last frame counted."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time taken by the stages ``resize``, ``network`` and ``upsample``; in a batch, by all."""
 
@@ -37,8 +41,9 @@ def estimate_together(
     scales: Sequence[float],
     size: tuple[int, int],
     *,
-    depth_range: tuple[float, float],
+    config: AdaBinsConfig,
     flip_average: bool = False,
+    smoothings: Sequence[Smoothing | None] | None = None,
 ) -> list[DepthEstimate]:
     """
     Estimate the depth of images in one run of an engine.
@@ -53,10 +58,12 @@ def estimate_together(
         For each, by how much its camera's focal length multiplies depth.
     size : (int, int)
         Height and width that the network is to see, pixels.
-    depth_range : (float, float)
-        Within which depth lies before it is scaled, metres.
+    config : AdaBinsConfig
+        The network's.
     flip_average : bool
         Average with the mirrored images, which are part of the batch.
+    smoothings : sequence of Smoothing or None, optional
+        The memory of each image's camera.
 
     Returns
     -------
@@ -69,7 +76,8 @@ def estimate_together(
         seen += [image[:, ::-1] for image in seen]
     batch = np.stack(seen) if len(seen) > 1 else seen[0][None]
     ready = perf_counter()
-    outputs = engine.run({'image': np.ascontiguousarray(batch)})
+    memories = smoothings or [None] * len(images)
+    outputs, changed = run_smoothed(engine, np.ascontiguousarray(batch), memories, config)
     ran = perf_counter()
     # (B, 2, h, w), so that both maps are up-sampled at once.
     moments = np.stack([outputs['depth'], outputs['std']], 1)
@@ -78,13 +86,13 @@ def estimate_together(
     estimates = []
     for index, (image, scale) in enumerate(zip(images, scales, strict=True)):
         depth, std = upsampled(moments[index], image.shape[:2])
-        np.clip(depth, *depth_range, out=depth)
+        np.clip(depth, config.min_depth, config.max_depth, out=depth)
         centers = outputs['bin_centers'][index]
         if scale != 1:
             depth *= np.float32(scale)
             std *= np.float32(scale)
             centers = centers * np.float32(scale)
-        estimates.append(DepthEstimate(depth, std, centers, size, scale))
+        estimates.append(DepthEstimate(depth, std, centers, size, scale, changed[index]))
     seconds = {
         'resize': ready - started,
         'network': ran - ready,

@@ -28,7 +28,6 @@ import torch
 
 OPSET = 17
 """What ONNX Runtime 1.12, OpenVINO 2022.3, TensorRT 8.6 and newer ones read."""
-_OUTPUTS = ('depth', 'std', 'bin_centers')
 # Smaller ones are not worth a node that converts them.
 _LEAST_HALVED = 256
 
@@ -198,8 +197,9 @@ def network_run(network: AdaBins) -> Runs:
 
     @torch.inference_mode()
     def run(inputs: Any) -> dict[str, Any]:
-        outputs = plain(torch.from_numpy(inputs['image']))
-        return {name: made.numpy() for name, made in zip(_OUTPUTS, outputs, strict=True)}
+        outputs = plain(**{name: torch.from_numpy(inputs[name]) for name in inputs})
+        names = plain.output_names
+        return {name: made.numpy() for name, made in zip(names, outputs, strict=True)}
 
     return run
 
@@ -208,6 +208,13 @@ def _export(graph: PixelNetwork, path: Path, fixed_size: tuple[int, int] | None)
     height, width = fixed_size or graph.network.config.input_size
     axes = dict(enumerate(DIMENSIONS[:1] if fixed_size else DIMENSIONS))
     halves = {0: 'batch'} if fixed_size else {0: 'batch', 1: 'half_height', 2: 'half_width'}
+    config = graph.network.config
+    last = (
+        torch.zeros(1, config.num_bins),
+        torch.zeros(1, config.num_kernels, config.embedding_dim),
+        torch.zeros(1),
+    )
+    names = graph.input_names, graph.output_names
     options: dict[str, Any] = {}
     if 'dynamo' in inspect.signature(torch.onnx.export).parameters:
         options['dynamo'] = False
@@ -216,18 +223,21 @@ def _export(graph: PixelNetwork, path: Path, fixed_size: tuple[int, int] | None)
             warnings.simplefilter('ignore')
             torch.onnx.export(
                 graph.eval(),
-                (torch.zeros(1, height, width, 3, dtype=torch.uint8),),
+                (
+                    torch.zeros(1, height, width, 3, dtype=torch.uint8),
+                    *(last if graph.adaptive else ()),
+                ),
                 str(path),
                 opset_version=OPSET,
                 # Of evaluation, but without the exporter's own folding of norms.
                 training=torch.onnx.TrainingMode.PRESERVE,
-                input_names=['image'],
-                output_names=list(_OUTPUTS),
+                input_names=list(names[0]),
+                output_names=list(names[1]),
                 dynamic_axes={
+                    **{name: {0: 'batch'} for name in (*names[0], *names[1])},
                     'image': axes,
                     'depth': halves,
                     'std': halves,
-                    'bin_centers': {0: 'batch'},
                 },
                 **options,
             )

@@ -22,7 +22,7 @@ from adabins_ros.model.errors import ModelError
 from adabins_ros.provenance import sha256
 
 VARIABLE = 'ADABINS_CACHE'
-_REVISION = 1
+_REVISION = 2
 """Raised when the exporter writes another graph for the same network."""
 _PACKAGES = {
     'torch': ('torch',),

@@ -27,8 +27,8 @@ class OnnxModel:
 
     The file takes ``image``, (batch, height, width, 3) uint8 RGB, and gives ``depth`` and ``std``,
     (batch, ceil(height / 2), ceil(width / 2)) in metres, and ``bin_centers``, (batch, N) in
-    metres. Pixels, and not a normalised image, because a caller in any language then needs to know
-    nothing about the network.
+    metres; with adaptive bins also what ``smoothing.py`` names. Pixels, and no normalised image,
+    because a caller in any language then needs to know nothing about the network.
     """
 
     path: Path

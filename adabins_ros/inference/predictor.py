@@ -13,6 +13,7 @@ from adabins_ros.inference.estimate import DepthEstimate, estimate_together
 from adabins_ros.inference.finding import find, Model, of_network
 from adabins_ros.inference.input_size import check_legal, inference_size
 from adabins_ros.inference.resizing import check_image
+from adabins_ros.inference.smoothing import can_smooth, Smoothing
 from adabins_ros.model.errors import ModelError
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from adabins_ros.model.adabins import AdaBins
 
-__all__ = ['DepthEstimate', 'DepthPredictor']
+__all__ = ['DepthEstimate', 'DepthPredictor', 'Smoothing']
 
 
 class DepthPredictor:
@@ -164,6 +165,11 @@ class DepthPredictor:
         """Say what a user should know: a GPU that is not used, an engine that was refused."""
         return self._alive().notice
 
+    @property
+    def can_smooth(self) -> bool:
+        """Whether the network takes the last frame; fixed bins and earlier .onnx files do not."""
+        return can_smooth(self._alive().engine)
+
     def settle(self) -> bool:
         """
         Change over to the final engine if it was built meanwhile; cheap, to ask between frames.
@@ -182,7 +188,10 @@ class DepthPredictor:
         return changed
 
     def predict(
-        self, image: NDArray[np.uint8], focal_length_px: float | None = None
+        self,
+        image: NDArray[np.uint8],
+        focal_length_px: float | None = None,
+        smoothing: Smoothing | None = None,
     ) -> DepthEstimate:
         """
         Estimate the depth of one image.
@@ -194,6 +203,9 @@ class DepthPredictor:
         focal_length_px : float, optional
             The camera's horizontal focal length fx, in pixels of this image. With it, depth is
             scaled by the ratio of focal lengths, both in pixels as the network sees them.
+        smoothing : Smoothing, optional
+            The memory of the image's camera, ``at`` the image's time. Without it, or if not
+            ``can_smooth``, the estimate is of this image alone.
 
         Returns
         -------
@@ -208,12 +220,13 @@ class DepthPredictor:
             If the predictor is closed.
 
         """
-        return self.predict_batch([image], [focal_length_px])[0]
+        return self.predict_batch([image], [focal_length_px], [smoothing])[0]
 
     def predict_batch(
         self,
         images: Sequence[NDArray[np.uint8]],
         focal_lengths_px: Sequence[float | None] | None = None,
+        smoothings: Sequence[Smoothing | None] | None = None,
     ) -> list[DepthEstimate]:
         """
         Estimate the depth of several images, such as those of a robot's cameras.
@@ -227,6 +240,8 @@ class DepthPredictor:
             Of any sizes, each as ``predict`` takes it.
         focal_lengths_px : sequence of float or None, optional
             One for each image.
+        smoothings : sequence of Smoothing or None, optional
+            The memory of each image's camera; no two the same.
 
         Returns
         -------
@@ -236,18 +251,20 @@ class DepthPredictor:
         Raises
         ------
         ValueError
-            If there is not one focal length for each image, or as ``predict``.
+            If there is not one focal length or memory for each image, or as ``predict``.
         RuntimeError
             If the predictor is closed.
 
         """
         engine = self._alive().engine
         focals = [None] * len(images) if focal_lengths_px is None else focal_lengths_px
-        if len(focals) != len(images):
-            raise ValueError(
-                f'{len(focals)} focal_lengths_px for {len(images)} images: give one, or None, for '
-                'each image'
-            )
+        memories = [None] * len(images) if smoothings is None else smoothings
+        for name, given in (('focal_lengths_px', focals), ('smoothings', memories)):
+            if len(given) != len(images):
+                raise ValueError(
+                    f'{len(given)} {name} for {len(images)} images: give one, or None, for each '
+                    'image'
+                )
         batches: dict[tuple[int, ...], list[int]] = {}
         scales = []
         for index, (image, focal) in enumerate(zip(images, focals, strict=True)):
@@ -263,8 +280,9 @@ class DepthPredictor:
                 [images[n] for n in members],
                 [scales[n] for n in members],
                 (height, width),
-                depth_range=(self.config.min_depth, self.config.max_depth),
+                config=self.config,
                 flip_average=self.flip_average,
+                smoothings=[memories[n] for n in members],
             )
             estimates.update(zip(members, made, strict=True))
         return [estimates[index] for index in range(len(images))]

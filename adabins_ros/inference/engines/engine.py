@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 import ctypes
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from adabins_ros.extras import require
 from adabins_ros.model.errors import ModelError
+import numpy as np
 from numpy.typing import NDArray
 
 ENGINES = ('auto', 'torch', 'torch_compile', 'onnx', 'openvino')
@@ -87,7 +88,7 @@ class Engine(Protocol):
         ----------
         inputs : mapping of str to numpy.ndarray
             ``image``, (B, h, w, 3) uint8 RGB of a size that is legal for the network, and the
-            network's further inputs by their names.
+            network's further inputs by their names; those that are missing are zeros.
 
         Returns
         -------
@@ -99,6 +100,14 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free memory; it can't be used afterwards."""
+
+
+def with_zeros(
+    inputs: Mapping[str, NDArray[Any]], shapes: Mapping[str, Sequence[Any]], batch: int
+) -> Arrays:
+    """Add float32 zeros for what is missing of some shapes, whose first dimension is the batch."""
+    missing = {name: (batch, *shapes[name][1:]) for name in shapes if name not in inputs}
+    return {**inputs, **{name: np.zeros(shape, np.float32) for name, shape in missing.items()}}
 
 
 def is_installed(name: str) -> bool:

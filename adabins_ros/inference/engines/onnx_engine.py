@@ -9,7 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.inference.engines.engine import Arrays, check_engine, Place, without_denormals
+from adabins_ros.inference.engines.engine import (
+    Arrays,
+    check_engine,
+    Place,
+    with_zeros,
+    without_denormals,
+)
 from adabins_ros.inference.onnx_file import FIRST_FORMAT, OnnxModel
 from adabins_ros.model.errors import ModelError
 from numpy.typing import NDArray
@@ -86,6 +92,8 @@ class OnnxEngine:
         """Run the network; see ``Engine.run``."""
         session = self._session(inputs['image'].shape[:3])
         feeds = {self._image if name == 'image' else name: inputs[name] for name in inputs}
+        shapes = {each.name: each.shape for each in session.get_inputs()}
+        feeds = with_zeros(feeds, shapes, len(inputs['image']))
         with without_denormals():
             outputs = session.run(None, feeds)
         names = [made.name for made in session.get_outputs()]

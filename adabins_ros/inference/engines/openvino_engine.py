@@ -7,7 +7,13 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from adabins_ros.inference.engines.engine import Arrays, check_engine, Place, without_denormals
+from adabins_ros.inference.engines.engine import (
+    Arrays,
+    check_engine,
+    Place,
+    with_zeros,
+    without_denormals,
+)
 from adabins_ros.inference.onnx_file import FIRST_FORMAT, OnnxModel
 from adabins_ros.model.errors import ModelError
 import numpy as np
@@ -77,6 +83,9 @@ class OpenVinoEngine:
         """Run the network; see ``Engine.run``."""
         request = self._request(inputs['image'].shape[:3])
         feeds = {self._image if name == 'image' else name: inputs[name] for name in inputs}
+        taken = request.get_compiled_model().inputs
+        shapes = {each.get_any_name(): tuple(each.shape) for each in taken}
+        feeds = with_zeros(feeds, shapes, len(inputs['image']))
         with without_denormals():
             request.infer(feeds, share_inputs=True)
         # Copies: the next frame is computed into the same buffers.
@@ -110,7 +119,11 @@ class OpenVinoEngine:
                 network = self._core.read_model(str(self._model.path))
                 # Compiled, they have further names.
                 self._outputs = [output.get_any_name() for output in network.outputs]
-                network.reshape({self._image: [*shape, 3]})
+                shapes = {
+                    each.get_any_name(): [shape[0], *list(each.partial_shape)[1:]]
+                    for each in network.inputs
+                }
+                network.reshape({**shapes, self._image: [*shape, 3]})
                 return self._core.compile_model(
                     network, self._where, self._options
                 ).create_infer_request()

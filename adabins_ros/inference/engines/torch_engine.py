@@ -45,8 +45,6 @@ class TorchEngine:
 
     """
 
-    input_names = frozenset({'image'})
-
     def __init__(
         self,
         network: AdaBins,
@@ -66,6 +64,8 @@ class TorchEngine:
         graph = _deployed(network, self.device, rewrites or (_ON_GPU if place.on_gpu else None))
         if self._dtype != torch.float32:
             hold_weights_in(graph, self._dtype)
+        self.input_names = frozenset(graph.input_names)
+        self._output_names = graph.output_names
         self._network: Any = torch.compile(graph, dynamic=False) if compiled else graph
         what = 'compiled ' if compiled else ''
         as_written = '' if rewrites is None else ', as written'
@@ -81,13 +81,16 @@ class TorchEngine:
         if self._network is None:
             raise RuntimeError('this engine is closed')
         # Writeable, for torch warns of arrays that are not, such as a message's image.
-        image = torch.from_numpy(np.require(inputs['image'], None, ['C', 'W'])).to(self.device)
-        half, kind = self._dtype != torch.float32, image.device.type
+        given = {
+            name: torch.from_numpy(np.require(inputs[name], None, ['C', 'W'])).to(self.device)
+            for name in inputs
+        }
+        half, kind = self._dtype != torch.float32, self.device.partition(':')[0]
         with without_denormals(), torch.autocast(kind, self._dtype, enabled=half):
-            outputs = self._network(image)
-        names = ('depth', 'std', 'bin_centers')
+            outputs = self._network(**given)
         return {
-            name: output.float().cpu().numpy() for name, output in zip(names, outputs, strict=True)
+            name: output.float().cpu().numpy()
+            for name, output in zip(self._output_names, outputs, strict=True)
         }
 
     def close(self) -> None:
