@@ -35,7 +35,8 @@ def authors_forward(network: AdaBins, image: torch.Tensor) -> torch.Tensor:
     config = network.config
     decoded = network.decoder(network.encoder(image))
     raw_widths, features, kernels = network.mini_vit(decoded)
-    maps = (kernels @ features.flatten(2)).unflatten(2, features.shape[-2:])
+    kernels, offsets = network.mini_vit.on_features(kernels)
+    maps = (kernels @ features.flatten(2) + offsets).unflatten(2, features.shape[-2:])
     probabilities = torch.softmax(network.conv_out(maps), dim=1)
     widths = normalized_widths(raw_widths, config.bin_eps)
     centers = bin_centers(widths, config.min_depth, config.max_depth)

@@ -39,9 +39,10 @@ def mark_range(
     """
     marked = np.empty_like(depth) if out is None else out
     np.copyto(marked, depth)
-    if farthest < np.inf:
+    # Most images have nothing to mark, which their extremes tell at once, unless one is NaN.
+    if not depth.max() <= farthest:
         np.copyto(marked, np.float32(np.inf), where=depth > farthest)
-    if nearest > 0:
+    if not depth.min() >= nearest:
         np.copyto(marked, np.float32(-np.inf), where=depth < nearest)
     return marked
 

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_CACHED_PIXELS = 65536
+
 
 def check_image(image: NDArray[np.uint8]) -> None:
     """
@@ -85,13 +87,22 @@ def upsampled(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
 
 
 def _interpolated(maps: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
-    """Resize (M, n, w) to (M, rows, w)."""
+    """Resize (M, n, w) to (M, rows, w), as many rows at a time as the processor's cache holds."""
     above, below, share = _places(maps.shape[1], rows)
-    upper = maps[:, above]
-    made = maps[:, below]
-    made -= upper
-    made *= share
-    made += upper
+    made = np.empty((maps.shape[0], rows, maps.shape[2]), np.float32)
+    step = max(1, _CACHED_PIXELS // maps.shape[2])
+    scratch = np.empty((min(step, rows), maps.shape[2]), np.float32)
+    for old, new in zip(maps, made, strict=True):
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            block = new[part]
+            upper = scratch[: len(block)]
+            # With a mode that needs no check, `take` writes where it is told to.
+            np.take(old, above[part], 0, out=upper, mode='clip')
+            np.take(old, below[part], 0, out=block, mode='clip')
+            block -= upper
+            block *= share[part]
+            block += upper
     return made
 
 

@@ -205,12 +205,14 @@ class AdaBins(nn.Module):
 
     def _distribution(self, part: GlobalPart, range_features: torch.Tensor) -> DepthDistribution:
         centers = bin_centers(part.widths, self.config.min_depth, self.config.max_depth)
-        # conv_out over the range-attention maps K x is one product, (W K) x + b: the maps
-        # themselves, (B, C, h, w), are never needed.
-        weight, bias = self.conv_out.weight.flatten(1) @ part.kernels, self.conv_out.bias
+        # conv_out over the range-attention maps K x + k is one product, (W K) x + (W k + b): the
+        # maps themselves, (B, C, h, w), are never needed.
+        kernels, offsets = self.mini_vit.on_features(part.kernels)
+        through, bias = self.conv_out.weight.flatten(1), self.conv_out.bias
         assert bias is not None
         pixels = range_features.flatten(2).transpose(1, 2)
-        scores = torch.baddbmm(bias, pixels, weight.transpose(1, 2))
+        biases = (through @ offsets + bias[:, None]).transpose(1, 2)
+        scores = torch.baddbmm(biases, pixels, (through @ kernels).transpose(1, 2))
         moments = moments_over_bins(scores, centers)
         # Neither unflatten nor len, with which an exported graph would keep its size.
         size = range_features.shape[-2:]

@@ -78,10 +78,10 @@ class MiniViT(nn.Module):
         raw_widths : torch.Tensor
             (B, N), b' of equation 1, not negative.
         range_features : torch.Tensor
-            (B, E, h, w), to be multiplied by the kernels.
+            (B, E', h, w), without the 1x1 convolution that ends separable ones.
         kernels : torch.Tensor
-            (B, C, E); the range-attention maps are kernels @ range_features. They are left apart
-            because the 1x1 convolution that follows folds into the kernels.
+            (B, C, E); what ``on_features`` makes of them gives the range-attention maps. They are
+            left apart because the 1x1 convolution that follows folds into the kernels.
 
         Raises
         ------
@@ -99,4 +99,28 @@ class MiniViT(nn.Module):
         outputs = self.transformer(embeddings + self.positional_encodings[:tokens])
         raw_widths = torch.relu(self.regressor(outputs[:, 0]))
         kernels = outputs[:, 1:][:, : self.num_kernels]
-        return raw_widths, self.range_features(decoded), kernels
+        features = self.range_features
+        spatial = features[0] if isinstance(features, nn.Sequential) else features
+        return raw_widths, spatial(decoded), kernels
+
+    def on_features(self, kernels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Multiply the 1x1 convolution P that ends separable range features into the kernels.
+
+        K (P x + p) = (K P) x + K p, on fewer channels.
+
+        Parameters
+        ----------
+        kernels : torch.Tensor
+            (B, C, E).
+
+        Returns
+        -------
+        kernels, offsets : torch.Tensor
+            (B, C, E') and (B, C, 1); the maps are kernels @ range_features + offsets.
+
+        """
+        if not isinstance(self.range_features, nn.Sequential):
+            return kernels, torch.zeros_like(kernels[..., :1])
+        pointwise = self.range_features[1]
+        return kernels @ pointwise.weight.flatten(1), kernels @ pointwise.bias[:, None]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 # A session holds the weights once more; two let a predictor warm up with another size.
 _SESSIONS = 2
+_SPIN_US = 50
 
 
 class OnnxEngine:
@@ -127,7 +128,11 @@ class OnnxEngine:
         options.add_session_config_entry('session.set_denormal_as_zero', '1')
         # Its threads wait for the next frame asleep: spinning, they take the cores from the camera
         # and the subscribers (node on two cores: p99 35 instead of 72 ms, a third less processor).
-        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        # Between two operators of a frame they spin for a moment, where the runtime can be told
+        # for how long: a frame takes a seventh less time, and no more processor.
+        spins = '1' if _version(self._runtime) >= (1, 26) else '0'
+        options.add_session_config_entry('session.intra_op.allow_spinning', spins)
+        options.add_session_config_entry('session.intra_op.spin_duration_us', str(_SPIN_US))
         for name, length in zip(self._model.free_dimensions, shape, strict=False):
             options.add_free_dimension_override_by_name(name, length)
         try:
@@ -139,6 +144,10 @@ class OnnxEngine:
             raise ModelError(
                 f"ONNX Runtime can't use {self._model.path}: {str(error).splitlines()[0]}"
             ) from error
+
+
+def _version(runtime: Any) -> tuple[int, ...]:
+    return tuple(int(number) for number in runtime.__version__.split('.')[:2])
 
 
 def cuda_providers() -> list[str]:
