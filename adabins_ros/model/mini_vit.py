@@ -123,4 +123,6 @@ class MiniViT(nn.Module):
         if not isinstance(self.range_features, nn.Sequential):
             return kernels, torch.zeros_like(kernels[..., :1])
         pointwise = self.range_features[1]
+        assert isinstance(pointwise, nn.Conv2d)
+        assert pointwise.bias is not None
         return kernels @ pointwise.weight.flatten(1), kernels @ pointwise.bias[:, None]

@@ -300,7 +300,8 @@ def test_a_missing_package_is_one_line(
 
 
 def test_further_outputs_pass_through_an_engine(tiny: AdaBinsConfig, tmp_path: Path) -> None:
-    model = write_onnx(network(tiny), tmp_path / 'made.onnx').model
+    uniform = tiny.model_copy(update={'bin_strategy': 'uniform'})
+    model = write_onnx(network(uniform), tmp_path / 'made.onnx').model
     proto = onnx.load_model(str(model.path))
     helper, kinds = onnx.helper, onnx.TensorProto
     proto.graph.input.append(
