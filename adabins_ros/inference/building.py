@@ -9,6 +9,8 @@ What is built is handed over through the cache.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 import json
 import os
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 TIME_LIMIT_S = 900.0
 """For exporting, checking and measuring a large network on a small processor."""
 _REFUSED = 2
+_LOOK_S = 0.2
 _PROGRAM = """
 import os, sys, threading
 os.nice(10)
@@ -180,13 +183,22 @@ class OtherProcess:
             self.end()
         return self._process.poll() is not None
 
-    def wait(self) -> None:
-        """Wait until it has ended."""
-        try:
-            self._process.wait(max(0.0, self._end - monotonic()))
-        except subprocess.TimeoutExpired:
-            self._too_long = True
-            self.end()
+    def wait(self, still_wanted: Callable[[], bool] | None = None) -> None:
+        """
+        Wait until it has ended.
+
+        Raises
+        ------
+        ModelError
+            If it is not wanted any more; it is ended.
+
+        """
+        while not self.is_done():
+            if still_wanted is not None and not still_wanted():
+                self.end()
+                raise ModelError(f'engine {self._engines} is not wanted any more')
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(max(0.0, min(_LOOK_S, self._end - monotonic())))
 
     def end(self) -> None:
         """End it."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 import logging
 from pathlib import Path
@@ -54,6 +55,8 @@ class Running:
         Batch, height and width of the images to be ready for.
     wait : bool
         Whether to wait for the final engine.
+    still_wanted : callable, optional
+        As ``DepthPredictor.from_pretrained`` takes it.
 
     Raises
     ------
@@ -68,6 +71,7 @@ class Running:
     precision: str
     shape: tuple[int, int, int]
     wait: bool = True
+    still_wanted: Callable[[], bool] | None = None
     notices: list[str] = field(default_factory=list, init=False)
     engine: Engine = field(init=False)
     _elsewhere: OtherProcess | None = field(default=None, init=False)
@@ -200,7 +204,8 @@ class Running:
         known = kept.measured(key_of_place(place, names))
         # Also of a network that can't be exported, so that each start does not try again.
         if not known or not (model.exported or known.get('engine') == '' or kept.exported()):
-            if not self.wait and model.file is not None:
+            at_once = self.still_wanted is None or model.exported or kept.exported()
+            if not self.wait and model.file is not None and at_once:
                 self.engine = self._first(place, names)
                 self._start_elsewhere()
                 return
@@ -258,7 +263,7 @@ class Running:
             log.warning('no process to build engines in: %s; this one does it', error.strerror)
             build(work)
             return
-        process.wait()
+        process.wait(self.still_wanted)
         if process.problem is None:
             return
         if process.could_not_start:

@@ -60,12 +60,7 @@ def find(
     """
     name = os.fspath(model)
     if is_onnx(name):
-        if depth_range is not None:
-            raise ModelError(
-                f'model file {model} holds its depth range: leave depth_range {depth_range} out, '
-                'or export it anew'
-            )
-        exported = read_onnx(name)
+        exported = _read_exported(name, depth_range)
         return Model(exported.config, exported.parameter_count, exported, file=exported.path)
     embedded = WEIGHTS / f'{name}.onnx'
     if name in PRESETS and depth_range is None and embedded.is_file():
@@ -96,6 +91,34 @@ def find(
 
         return of_network(load_model(name, depth_range))
     return Model(found.config, found.parameter_count, None, found.load, found.path, depth_range)
+
+
+def check_head(
+    model: str | os.PathLike[str], depth_range: tuple[float, float] | None = None
+) -> None:
+    """
+    Refuse what the first look at a model shows to be none: at once, and without torch.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, it has no weights, or is damaged or not of this package.
+
+    """
+    name = os.fspath(model)
+    if is_onnx(name):
+        _read_exported(name, depth_range)
+    elif find_model(name, depth_range, head_only=True) is None and name in PRESETS:
+        raise ModelError(f'model {name} has no weights here: name a file')
+
+
+def _read_exported(name: str, depth_range: tuple[float, float] | None) -> OnnxModel:
+    if depth_range is not None:
+        raise ModelError(
+            f'model file {name} holds its depth range: leave depth_range {depth_range} out, or '
+            'export it anew'
+        )
+    return read_onnx(name)
 
 
 def of_network(network: AdaBins) -> Model:

@@ -65,6 +65,8 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxModel:
 
     """
     path = Path(path).expanduser()
+    if path.exists() and not path.is_file():
+        raise ModelError(f'model file {path} is no file')  # nothing ever comes out of a pipe
     try:
         with path.open('rb') as file:
             said = _metadata(file)
@@ -94,6 +96,8 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxModel:
 # runtime would take another session, a second and the weights' memory with a large network.
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 _METADATA_PROPS = 14
+# Far more than ours has: nobody must be able to keep a reader busy.
+_MOST_FIELDS, _LONGEST_TEXT = 1000, 1_000_000
 
 
 def _metadata(file: BinaryIO) -> dict[str, str]:
@@ -101,7 +105,9 @@ def _metadata(file: BinaryIO) -> dict[str, str]:
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
     said = {}
-    while file.tell() < end:
+    for _ in range(_MOST_FIELDS):
+        if file.tell() >= end:
+            return said
         field, kind = divmod(_varint(file), 8)
         if kind == _BYTES:
             length = _varint(file)
@@ -118,17 +124,24 @@ def _metadata(file: BinaryIO) -> dict[str, str]:
             file.seek(8 if kind == _EIGHT_BYTES else 4, os.SEEK_CUR)
         else:
             raise ValueError('it holds no protocol buffer')
-    return said
+    raise ValueError(f'it has more than {_MOST_FIELDS} parts')
 
 
 def _entry(file: BinaryIO, end: int) -> tuple[str, str]:
     """Read a StringStringEntryProto, whose key is field 1 and value field 2."""
     texts = {1: '', 2: ''}
-    while file.tell() < end:
+    for _ in texts:
+        if file.tell() >= end:
+            break
         field, kind = divmod(_varint(file), 8)
-        if kind != _BYTES:
+        if kind != _BYTES or field not in texts:
             raise ValueError('its metadata is no text')
-        texts[field] = file.read(_varint(file)).decode()
+        length = _varint(file)
+        if length > min(end - file.tell(), _LONGEST_TEXT):
+            raise ValueError('its metadata has no end')
+        texts[field] = file.read(length).decode()
+    if file.tell() != end:
+        raise ValueError('its metadata is no pair')
     return texts[1], texts[2]
 
 

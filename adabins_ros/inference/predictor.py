@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import math
 import os
 from typing import TYPE_CHECKING
@@ -43,6 +43,7 @@ class DepthPredictor:
         pixel_budget: int | None = None,
         focal_correction: bool = True,
         wait: bool = True,
+        still_wanted: Callable[[], bool] | None = None,
     ) -> None:
         model = network if isinstance(network, Model) else of_network(network)
         self.config = model.config
@@ -64,7 +65,9 @@ class DepthPredictor:
         except ValueError as error:
             raise ModelError(str(error)) from error
         shape = (2 if flip_average else 1, *usual)
-        self._running: Running | None = Running(model, engine, device, precision, shape, wait)
+        self._running: Running | None = Running(
+            model, engine, device, precision, shape, wait, still_wanted
+        )
         self._description = self._running.engine.description
         self.device: str = self._running.engine.device
 
@@ -82,6 +85,7 @@ class DepthPredictor:
         pixel_budget: int | None = None,
         focal_correction: bool = True,
         wait: bool = True,
+        still_wanted: Callable[[], bool] | None = None,
     ) -> DepthPredictor:
         """
         Load a preset or a model file.
@@ -117,6 +121,9 @@ class DepthPredictor:
         wait : bool
             Return when the final engine is ready. Otherwise return as soon as something can run;
             ``settle`` changes over when the final engine is built.
+        still_wanted : callable, optional
+            For who has another model running meanwhile: an engine that must be built is waited
+            for, and torch does not stand in, unless this returns False.
 
         Returns
         -------
@@ -138,6 +145,7 @@ class DepthPredictor:
             pixel_budget=pixel_budget,
             focal_correction=focal_correction,
             wait=wait,
+            still_wanted=still_wanted,
         )
 
     @property

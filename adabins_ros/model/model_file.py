@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 FORMAT = 'adabins_ros 1'
 WEIGHTS = Path(__file__).resolve().parent.parent / 'weights'
+_NOT_AS_EXPECTED = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 _NOT_LEARNED = ('running_mean', 'running_var', 'num_batches_tracked')
-# More than any header: a file that claims a longer one is damaged.
-_LONGEST_HEADER = 100_000_000
+# More than any header: a file that claims a longer one is damaged, or keeps its reader busy.
+_LONGEST_HEADER = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,10 @@ class ModelFile:
 
 
 def find_model(
-    model: str | os.PathLike[str], depth_range: tuple[float, float] | None = None
+    model: str | os.PathLike[str],
+    depth_range: tuple[float, float] | None = None,
+    *,
+    head_only: bool = False,
 ) -> ModelFile | None:
     """
     Find a model and read what it is, which takes little time and memory.
@@ -51,11 +55,14 @@ def find_model(
     ----------
     model, depth_range
         As for ``load_model``.
+    head_only : bool
+        Do not look into an authors' file, which takes torch and seconds.
 
     Returns
     -------
     ModelFile or None
-        None for a preset without embedded weights, which has no file.
+        None for a preset without embedded weights, which has no file, and for what was not looked
+        into.
 
     Raises
     ------
@@ -84,6 +91,9 @@ def find_model(
     if len(start) == 9 and start[8:9] == b'{':
         return _describe_ours(path, depth_range)
     if start[:2] == b'PK' or start[:1] == b'\x80':
+        if head_only:
+            require_torch(path)
+            return None
         return _describe_official(path, depth_range)
     raise ModelError(
         f'model file {path} is neither safetensors nor a torch checkpoint (it starts with '
@@ -164,7 +174,7 @@ def _header(path: Path) -> dict[str, Any]:
             header = json.loads(file.read(min(length, _LONGEST_HEADER)))
         ends = [tensor['data_offsets'][1] for name, tensor in header.items() if name[:2] != '__']
         size, expected = path.stat().st_size, 8 + length + max(ends, default=0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (OSError, RecursionError, *_NOT_AS_EXPECTED) as error:
         raise damaged(path, error) from error
     if size != expected:
         raise damaged(path, f'it holds {size} of {expected} bytes')

@@ -17,6 +17,7 @@ from adabins_ros.ros.diagnostics import (
 )
 from adabins_ros.ros.frame_scale import FrameScale
 from adabins_ros.ros.frame_worker import FrameWorker
+from adabins_ros.ros.model_loading import FAILED, ModelStatus
 from adabins_ros.ros.parameters import DepthNodeSettings
 from adabins_ros.ros.pipeline import DepthPipeline
 from adabins_ros.ros.products import PRODUCTS
@@ -75,6 +76,7 @@ class CameraStream:
         self._cameras = CameraSource(camera_info, self.warn)
         self._hints = StreamHints(node, self._cameras)
         self._statistics = FrameStatistics()
+        self._sources = sources
         self._scale = FrameScale(sources)
         self._diagnostics = DepthDiagnostics(
             node.get_fully_qualified_name(), name, self._statistics
@@ -84,6 +86,11 @@ class CameraStream:
     def topic(self) -> str:
         """Return where images are expected; 'none' before it listens."""
         return self._inputs[0].topic_name if self._inputs else 'none'
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Return height and width of the last image, px."""
+        return self._pipeline.image_size if self._pipeline else None
 
     @property
     def output_topics(self) -> set[str]:
@@ -112,6 +119,13 @@ class CameraStream:
         self._pipeline = DepthPipeline(
             predictor, self._cameras, self._statistics, self.warn, self._scale.apply
         )
+
+    def change_model(self, predictor: DepthPredictor) -> None:
+        """Compute from the next frame on with another model, whose scale is not known yet."""
+        if self._pipeline is not None:
+            scale = FrameScale(self._sources)
+            self._pipeline = self._pipeline.with_model(predictor, scale.apply)
+            self._scale = scale
 
     def withdraw(self) -> None:
         """Undo `announce`."""
@@ -206,10 +220,16 @@ class CameraStream:
         self._statistics.count('published')
 
     def status(
-        self, state: str, problem: str | None, predictor: DepthPredictor | None
+        self,
+        state: str,
+        problem: str | None,
+        predictor: DepthPredictor | None,
+        model: ModelStatus,
     ) -> DiagnosticStatus:
         """Return how this camera fares, for /diagnostics; `NodeCondition` says from what."""
         hints = self._hints.hints(self._settings().horizontal_fov_deg, self._statistics.received_s)
+        if model.change.startswith(FAILED):
+            hints.append(f'{model.change}; {model.active} runs on')
         if predictor is not None and predictor.notice:
             hints.append(predictor.notice)
         if self._scale.is_missing:
@@ -220,6 +240,7 @@ class CameraStream:
                 state=state,
                 problem=problem,
                 predictor=predictor,
+                model=model,
                 topic=self.topic,
                 hints=hints,
                 focal_scale=pipeline.focal_scale if pipeline else 1.0,

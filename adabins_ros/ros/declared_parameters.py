@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from adabins_ros.ros.model_loading import ModelStatus
 from adabins_ros.ros.parameters import DepthNodeSettings, ParameterError, ROWS
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -16,6 +17,12 @@ from rcl_interfaces.msg import (
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+
+READ_ONLY = {
+    'model_active': 'The model that runs, as it was named; empty while none is loaded',
+    'model_change': "What became of the last change of the parameter model: 'none', 'loading "
+    "NAME', 'done' or 'failed NAME: why'",
+}
 
 
 class DepthNodeParameters:
@@ -28,6 +35,8 @@ class DepthNodeParameters:
         Where they are declared.
     is_configured
         Whether the model is loaded: then what the model was loaded with can't be changed.
+    change_model
+        Called after a change of settings that names a model while one is loaded.
 
     Raises
     ------
@@ -36,8 +45,15 @@ class DepthNodeParameters:
 
     """
 
-    def __init__(self, node: Node, is_configured: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        is_configured: Callable[[], bool],
+        change_model: Callable[[], object],
+    ) -> None:
+        self._node = node
         self._is_configured = is_configured
+        self._change_model = change_model
         try:
             values = {
                 name: node.declare_parameter(name, _declared(row.default), _descriptor(row)).value
@@ -46,7 +62,20 @@ class DepthNodeParameters:
         except InvalidParameterValueException as error:
             raise ParameterError(str(error)) from None
         self.settings = DepthNodeSettings().with_values(values)
+        for name, description in READ_ONLY.items():
+            descriptor = ParameterDescriptor(description=description, read_only=True)
+            node.declare_parameter(name, '', descriptor, ignore_override=True)
         node.add_on_set_parameters_callback(self._on_set)
+
+    def tell_model(self, model: ModelStatus) -> None:
+        """Set the parameters that nobody else can set."""
+        values = dict(zip(READ_ONLY, (model.active, model.change), strict=True))
+        descriptors = [self._node.describe_parameter(name) for name in values]
+        for descriptor in descriptors:
+            descriptor.read_only = False
+        self._node.set_parameters([Parameter(name, value=text) for name, text in values.items()])
+        for descriptor in descriptors:
+            descriptor.read_only = True
 
     def _on_set(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
         """Accept a set of changes as a whole, or reject it with a reason."""
@@ -66,7 +95,20 @@ class DepthNodeParameters:
                     'deactivate and clean up the node (ros2 lifecycle set), set it, then '
                     'configure and activate again',
                 )
+        names_model = 'model' in values and self._is_configured()
+        if names_model:
+            # It is loaded with the model; before, it would keep the node from its first words.
+            from adabins_ros.inference.finding import check_head
+
+            try:
+                check_head(after.model, after.depth_range if any(after.depth_range) else None)
+            except Exception as error:  # a file may hold anything
+                reason = f'model = {after.model!r}: {error}'
+                return SetParametersResult(successful=False, reason=reason)
         self.settings = after
+        if names_model and self._node.executor is not None:
+            # Later, as rclpy has not set it yet.
+            self._node.executor.create_task(self._change_model)
         return SetParametersResult(successful=True)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from itertools import takewhile
 import sys
 import time
@@ -14,7 +15,18 @@ from adabins_ros.ros.camera_stream import CameraStream
 from adabins_ros.ros.declared_parameters import DepthNodeParameters
 from adabins_ros.ros.diagnostics import ThrottledWarnings
 from adabins_ros.ros.frame_worker import FrameWorker
-from adabins_ros.ros.model_loading import ConfigurationError, free_cached_memory, load_predictor
+from adabins_ros.ros.model_loading import (
+    ConfigurationError,
+    FAILED,
+    file_state,
+    free_cached_memory,
+    in_words,
+    load_predictor,
+    LOADING,
+    ModelChange,
+    ModelChanges,
+    ModelStatus,
+)
 from adabins_ros.ros.process import return_freed_memory, run_node
 from adabins_ros.ros.products import PRODUCTS
 from adabins_ros.ros.scale_sources import ScaleSources
@@ -34,7 +46,10 @@ class DepthNode(LifecycleNode):
 
     Parameters
     ----------
-    model, device, precision, engine, flip_average, inference_size, pixel_budget, depth_range,
+    model
+        What is loaded; on a running node it is loaded beside the old one and exchanged between
+        two frames. What runs stands in the read-only model_active.
+    device, precision, engine, flip_average, inference_size, pixel_budget, depth_range,
     image_transport, cameras
         What is loaded and listened to; can be set while the node is unconfigured.
     autostart
@@ -67,7 +82,12 @@ class DepthNode(LifecycleNode):
         self._problem: str | None = None
         self._notice: str | None = None
         self._warnings = ThrottledWarnings(self.get_logger().warning)
-        self._current = DepthNodeParameters(self, lambda: self._predictor is not None)
+        self._current = DepthNodeParameters(
+            self, lambda: self._predictor is not None, self._begin_change
+        )
+        self._model = ModelStatus()
+        self._model_state: tuple[int, ...] = ()
+        self._changes = ModelChanges(self._when_loaded)
         self._scale_sources = ScaleSources(self)
         self._streams: list[CameraStream] = []
         self._make_streams()
@@ -90,15 +110,15 @@ class DepthNode(LifecycleNode):
             f'loading {settings.model} (device {settings.device}); services answer after that'
         )
         start = time.perf_counter()
+        self._model_state = file_state(settings.model)
         try:
             self._predictor = load_predictor(settings)
             self._make_streams()
             for stream in self._streams:
                 stream.announce(self._predictor)
         except Exception as error:  # whatever it is, the node can be configured again
-            self._problem = str(error)
+            self._problem = in_words(error)
             if not isinstance(error, ConfigurationError):
-                self._problem = f'{type(error).__name__}: {error}'
                 self.get_logger().error(traceback.format_exc())
             self.get_logger().error(
                 f'configuration failed: {self._problem}\nCorrect it with ros2 param set, then: '
@@ -107,6 +127,7 @@ class DepthNode(LifecycleNode):
             self._release()
             return TransitionCallbackReturn.FAILURE
         self._problem = None
+        self._tell_model(ModelStatus(settings.model))
         return_freed_memory()
         self.get_logger().info(
             f'{self._predictor.description}, loaded in {time.perf_counter() - start:.1f} s'
@@ -155,8 +176,9 @@ class DepthNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def stop_work(self, timeout_s: float) -> bool:
-        """Take no further frame; tell whether the one in work was finished in time."""
-        return self._worker is None or self._worker.stop(timeout_s)
+        """Begin nothing more; tell whether what was in work was finished in time."""
+        loaded = self._changes.stop(timeout_s)
+        return (self._worker is None or self._worker.stop(timeout_s)) and loaded
 
     def _autostart(self) -> None:
         self._autostart_timer.cancel()
@@ -188,14 +210,64 @@ class DepthNode(LifecycleNode):
 
     def _release(self) -> None:
         """Return to what the node was before it was configured."""
+        self._changes.give_up()
         self._stop_listening()
         for stream in self._streams:
             stream.withdraw()
         if self._predictor is not None:
             self._predictor.close()
             self._predictor = None
+        self._tell_model(ModelStatus())
         free_cached_memory()
         return_freed_memory()
+
+    def _begin_change(self) -> None:
+        """Load the model that was asked for, unless it is the one that runs."""
+        settings = self._current.settings
+        state = file_state(settings.model)
+        if self._predictor is None:
+            return
+        if (settings.model, state) == (self._model.active, self._model_state):
+            self._changes.give_up()
+            self._tell_model(ModelStatus(settings.model))
+            return
+        sizes = [stream.image_size for stream in self._streams if stream.image_size]
+        self._changes.begin(ModelChange(settings, sizes))
+        self._tell_model(replace(self._model, change=f'{LOADING} {settings.model}'))
+        self.get_logger().info(f'loading {settings.model}; {self._model.active} runs on meanwhile')
+
+    def _when_loaded(self, change: ModelChange) -> None:
+        """Go on in the thread of the node's callbacks."""
+        if self.executor is not None:
+            self.executor.create_task(self._end_change, change)
+
+    def _end_change(self, change: ModelChange) -> None:
+        """Take over a model that was loaded, from the next frame on; or say why there is none."""
+        new, old, name = change.predictor, self._predictor, change.settings.model
+        if not self._changes.is_wanted(change) or old is None:
+            if new is not None:
+                self._changes.retire(new, lambda: None)
+            return
+        if new is None:
+            why = change.problem
+            self.get_logger().error(f'{name} can not be used, {self._model.active} runs on: {why}')
+            self._tell_model(replace(self._model, change=f'{FAILED} {name}: {why}'))
+            return
+        self._predictor = new
+        for stream in self._streams:
+            stream.change_model(new)
+        worker = self._worker
+        self._changes.retire(old, worker.wait_for_frame if worker else lambda: None)
+        self._model_state = change.file_state
+        self._tell_model(ModelStatus(name, 'done'))
+        self.get_logger().info(f'changed to {new.description}')
+        if not new.is_trained:
+            self.get_logger().warning('untrained network: depth is meaningless')
+        self._say_notice(new)
+
+    def _tell_model(self, model: ModelStatus) -> None:
+        self._model = model
+        self._current.tell_model(model)
 
     def _take_over_engine(self) -> None:
         """Change to a faster engine once it is built; between two frames, in their thread."""
@@ -218,7 +290,8 @@ class DepthNode(LifecycleNode):
             state = 'unconfigured'
         message = DiagnosticArray(
             status=[
-                stream.status(state, self._problem, self._predictor) for stream in self._streams
+                stream.status(state, self._problem, self._predictor, self._model)
+                for stream in self._streams
             ]
         )
         message.header.stamp = self.get_clock().now().to_msg()

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from adabins_ros.ros.model_loading import ModelStatus
 from adabins_ros.ros.scale_status import scale_values
 from adabins_ros.ros.stream_hints import SILENT_S
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -146,6 +147,8 @@ class NodeCondition:
         Why the last configuration failed.
     predictor : DepthPredictor or None
         The loaded model.
+    model : ModelStatus
+        Its name, and what became of the last change.
     topic : str
         Where images are expected.
     hints : list of str
@@ -162,6 +165,7 @@ class NodeCondition:
     state: str
     problem: str | None
     predictor: DepthPredictor | None
+    model: ModelStatus
     topic: str
     hints: list[str]
     focal_scale: float
@@ -201,6 +205,8 @@ class DepthDiagnostics:
         values: dict[str, object] = {
             'state': condition.state,
             'model': predictor.description if predictor else 'not loaded',
+            'model active': condition.model.active or 'none',
+            'model change': condition.model.change,
             'trained': predictor.is_trained if predictor else 'unknown',
             'device': device,
             'engine': predictor.engine if predictor else 'none',

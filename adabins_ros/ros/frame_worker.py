@@ -109,6 +109,8 @@ class FrameWorker:
     def __init__(self, between_frames: Callable[[], None]) -> None:
         self._between_frames = between_frames
         self._slots: NewestFrames[ReceivedFrame] = NewestFrames()
+        self._progress = threading.Condition()
+        self._begun = self._done = 0
         # A daemon: a network call of seconds must not hold up the end of the process.
         self._thread = threading.Thread(target=self._run, name='depth', daemon=True)
 
@@ -119,6 +121,12 @@ class FrameWorker:
     def put(self, camera: CameraStream, message: Any) -> bool:
         """Hand over an image message of a camera; tell whether another was dropped for it."""
         return self._slots.put(camera.name, ReceivedFrame(camera, message))
+
+    def wait_for_frame(self) -> None:
+        """Wait until the frame that is in work now, if one is, is done; not in the thread."""
+        with self._progress:
+            begun = self._begun
+            self._progress.wait_for(lambda: self._done >= begun)
 
     def stop(self, timeout_s: float | None = None) -> bool:
         """Finish the frame in work and no other; tell whether that took less than the timeout."""
@@ -131,7 +139,11 @@ class FrameWorker:
         while not self._slots.closed:
             frame = self._slots.take()
             if frame is not None:
+                self._begun += 1
                 _survive(frame, self._between_frames)
+                with self._progress:
+                    self._done = self._begun
+                    self._progress.notify_all()
 
 
 def _survive(frame: ReceivedFrame, then: Callable[[], None]) -> None:

@@ -67,14 +67,15 @@ class DepthNodeSettings:
     """
     Hold one consistent set of the node's parameters; every field is a ROS parameter.
 
-    Those marked live apply from the next frame on. The others say what to load and where to
-    listen; they can be set while the node is unconfigured and apply when it is configured.
+    Those marked live apply from the next frame on, the model when it is loaded. The others say
+    how to load it and where to listen; they can be set while the node is unconfigured and apply
+    when it is configured.
     """
 
     model: str = _parameter(
         'adabins-lite',
-        'Preset (adabins-lite, adabins-nyu, adabins-kitti) or file (AdaBins_nyu.pt)',
-        live=False,
+        'Preset (adabins-lite, adabins-nyu, adabins-kitti) or file (AdaBins_nyu.pt); set while '
+        'the node runs, it is loaded beside the old one: see model_active and model_change',
     )
     device: str = _parameter('auto', 'auto, cpu, cuda or cuda:N', live=False)
     precision: str = _parameter(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from copy import copy
 from dataclasses import replace
 from typing import Any, TYPE_CHECKING
 
@@ -59,6 +60,15 @@ class DepthPipeline:
         self._rectifier: tuple[PinholeCamera, Rectifier] | None = None
         self.focal_scale = 1.0
         self.inference_size: tuple[int, int] | None = None
+        self.image_size: tuple[int, int] | None = None
+
+    def with_model(
+        self, predictor: DepthPredictor, anchor: Callable[[Frame], Frame]
+    ) -> DepthPipeline:
+        """Return what goes on with another model; a frame that is in work keeps its own."""
+        other = copy(self)
+        other._predictor, other._anchor = predictor, anchor
+        return other
 
     def messages(
         self, image: Any, wanted: Collection[str], settings: DepthNodeSettings
@@ -102,6 +112,7 @@ class DepthPipeline:
         """Decode and, if asked for, rectify an image."""
         with self._statistics.timed('decode'):
             rgb = decode_compressed_rgb(image) if hasattr(image, 'format') else decode_rgb(image)
+        self.image_size = rgb.shape[0], rgb.shape[1]
         camera = self._cameras.camera_for(rgb.shape[:2], image.header.frame_id, settings)
         seen = None
         if camera is not None and settings.rectify and camera.is_distorted:

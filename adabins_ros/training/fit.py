@@ -136,6 +136,24 @@ def fit(
     return TrainingResult(run, steps, ending, metrics, checkpoints.seconds / 60)
 
 
+def errors_of(network: AdaBins, config: TrainingConfig, data: Any) -> dict[str, Any]:
+    """Return what a network reaches on what is held out, before training; empty if nothing is."""
+    _quiet()
+    loaders = RunData(data.train, data.validation, config.data, config.seed)
+    if not loaders.has_validation:
+        return {}
+    alone = {**_hardware(config.trainer), 'devices': 1, 'num_nodes': 1, 'strategy': 'auto'}
+    trainer = pl.Trainer(
+        **alone,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=config.trainer.progress,
+    )
+    (errors,) = trainer.validate(DepthTraining(network, config), loaders, verbose=False)
+    return dict(errors)
+
+
 def _trainer(
     run: RunDirectory, config: TrainingConfig, loaders: RunData, callbacks: list[Callback]
 ) -> pl.Trainer:

@@ -38,6 +38,8 @@ class RunDirectory:
         Frames that were replaced, with the reasons; only if there are any.
     ending_file : Path
         How the run ended and after how many steps.
+    start_file : Path
+        What the weights it starts from reach on what is held out; only if that was asked for.
     last, best, best_onnx, best_metrics_file : Path
         Checkpoint to go on from; weights to use, the same for machines without torch, and what
         they reached.
@@ -53,6 +55,7 @@ class RunDirectory:
         self.metrics_file = path / 'metrics.jsonl'
         self.unusable_file = path / 'unusable.txt'
         self.ending_file = path / 'ending.json'
+        self.start_file = path / 'start.json'
         self.last = path / 'last.ckpt'
         self.best = path / 'best.safetensors'
         self.best_onnx = path / 'best.onnx'
@@ -161,6 +164,10 @@ class RunDirectory:
     def best_metrics(self) -> dict[str, Any]:
         """Read what the best weights reached; empty if there are none yet."""
         return _read_json(self.best_metrics_file)
+
+    def start_metrics(self) -> dict[str, Any]:
+        """Read what the weights it started from reached; empty if that is not known."""
+        return _read_json(self.start_file)
 
     def ending(self) -> dict[str, Any]:
         """Read how the run ended ('ending', 'steps'); empty while it has not."""

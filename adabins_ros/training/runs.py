@@ -17,7 +17,7 @@ from adabins_ros.training.data import (
     print_data,
     TrainingData,
 )
-from adabins_ros.training.fit import check_hardware, fit, TrainingResult
+from adabins_ros.training.fit import check_hardware, errors_of, fit, TrainingResult
 from adabins_ros.training.run_directory import (
     begin_run,
     FRAMES,
@@ -38,7 +38,11 @@ _MOST_NAMED = 5
 
 
 def begin(
-    output: Path, config: TrainingConfig, *, same_data_as: RunDirectory | None = None
+    output: Path,
+    config: TrainingConfig,
+    *,
+    same_data_as: RunDirectory | None = None,
+    measure_start: bool = False,
 ) -> TrainingResult:
     """
     Train in a new folder.
@@ -51,6 +55,8 @@ def begin(
         Of the run.
     same_data_as : RunDirectory, optional
         A run whose split this one must have.
+    measure_start : bool
+        Whether to note what the weights it starts from reach on what is held out.
 
     Raises
     ------
@@ -69,10 +75,12 @@ def begin(
     if same_data_as is not None:
         same_data_as.check_split(data.split)
     run = begin_run(output, config, data.split, data.folders)
-    return _fit(run, config, network, data)
+    return _fit(run, config, network, data, measure_start)
 
 
-def go_on(output: Path, overrides: Sequence[str] = ()) -> TrainingResult:
+def go_on(
+    output: Path, overrides: Sequence[str] = (), *, measure_start: bool = False
+) -> TrainingResult:
     """
     Go on with the run in a folder; one that has finished stays as it is.
 
@@ -93,7 +101,7 @@ def go_on(output: Path, overrides: Sequence[str] = ()) -> TrainingResult:
     extract_to = config.data.frames or run.path / FRAMES
     network, data = network_and_data(config, extract_to, run.folders())
     run.check_split(data.split)
-    return _fit(run, config, network, data)
+    return _fit(run, config, network, data, measure_start)
 
 
 def continued_config(run: RunDirectory, overrides: Sequence[str]) -> TrainingConfig:
@@ -133,11 +141,17 @@ def network_and_data(
 
 
 def _fit(
-    run: RunDirectory, config: TrainingConfig, network: AdaBins, data: TrainingData
+    run: RunDirectory,
+    config: TrainingConfig,
+    network: AdaBins,
+    data: TrainingData,
+    measure_start: bool,
 ) -> TrainingResult:
     """Train, with what is trained on told before and what of it was unusable after."""
     if is_first_process():
         print_data(data)
+        if measure_start and not run.start_file.exists():
+            write_json(run.start_file, errors_of(network, config, data))
     result = fit(run, config, network, data, _source(config), [UnusableFrames(data)])
     if is_first_process():
         write_json(run.ending_file, {'ending': result.ending, 'steps': result.steps})

@@ -71,6 +71,14 @@ def train(
             'a folder of its own below the output and for --max-minutes, and compare them.',
         ),
     ] = False,
+    deploy: Annotated[
+        str | None,
+        typer.Option(
+            metavar='NODE',
+            help='Running depth node, such as /depth_node, that gets the best weights at the end '
+            'if the held-out frames got better with them.',
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option('--dry-run', help='Show what would be trained on, and save a picture of it.'),
@@ -84,6 +92,8 @@ def train(
     """
     needed = ('torch', 'timm', 'safetensors', 'pytorch_lightning', 'torchmetrics', 'tensorboard')
     require('train', *needed, what='training')
+    if deploy is not None:
+        require('ros', 'rclpy', what='--deploy')
     from adabins_ros.frames import is_rgbd_folder
 
     words = more or []
@@ -106,7 +116,10 @@ def train(
         _show(output, config, overrides)
         return
     from adabins_ros.training.config import load_config
+    from adabins_ros.training.run_directory import is_first_process, RunError
 
+    if ablation and deploy is not None:
+        raise RunError('--deploy takes one run: leave --ablation out, or deploy one of its runs')
     if ablation:
         from adabins_ros.training.ablation import begin_ablation, go_on_with_ablation
 
@@ -115,12 +128,18 @@ def train(
         else:
             begin_ablation(output, load_config(config, overrides))
         return
+    from adabins_ros.training.deploying import deploy_best
     from adabins_ros.training.runs import begin, go_on
 
+    measured = deploy is not None
     if resume:
-        _print_end(go_on(output, overrides))
+        result = go_on(output, overrides, measure_start=measured)
     else:
-        _print_end(begin(output, load_config(config, overrides)))
+        result = begin(output, load_config(config, overrides), measure_start=measured)
+    if is_first_process():
+        _print_end(result)
+        if deploy is not None:
+            deploy_best(result.run, deploy)
 
 
 def main(arguments: Sequence[str] | None = None, prog_name: str = 'training') -> int:
@@ -144,10 +163,6 @@ def _show(output: Path, file: Path | None, overrides: Sequence[str]) -> None:
 
 
 def _print_end(result: TrainingResult) -> None:
-    from adabins_ros.training.run_directory import is_first_process
-
-    if not is_first_process():
-        return
     run = result.run
     typer.echo(f'{result.ending.capitalize()} after {result.steps} steps.')
     errors = {

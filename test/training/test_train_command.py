@@ -149,6 +149,30 @@ def test_out_of_time_a_run_says_what_goes_on_and_a_failed_export_why(
     assert (output / 'best.onnx').is_file()
 
 
+def test_a_run_stays_complete_when_the_node_that_should_get_it_is_not_there(
+    bag: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    ros_environment: dict[str, str],
+) -> None:
+    pytest.importorskip('rclpy')
+    monkeypatch.setenv('ROS_DOMAIN_ID', ros_environment['ROS_DOMAIN_ID'])
+    monkeypatch.setenv('PYTHONPATH', ros_environment['PYTHONPATH'])
+    output = tmp_path / 'run'
+    words = ['--bags', str(bag), '--model', str(tiny_model), '--output', str(output), *SETTINGS]
+    assert main([*words, '--deploy', '/nobody']) == 1
+    said = capsys.readouterr()
+    assert 'Finished after' in said.out
+    assert 'the run is complete, but not deployed: no node /nobody answers' in said.err
+    assert f'ros2 param set /nobody model {output / "best.onnx"}' in said.err
+    assert json.loads((output / 'start.json').read_text())['validation/abs_rel'] > 0
+    (output / 'start.json').unlink()
+    assert main(['--resume', '--output', str(output), '--deploy', '/nobody']) == 0
+    assert 'Not deployed: no held-out frames tell' in capsys.readouterr().out
+
+
 def test_without_torch_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
