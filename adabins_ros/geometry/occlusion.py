@@ -60,10 +60,10 @@ def visible(
         return inside
     if window is None:
         window = _window(rows[inside], columns[inside], shape)
-    buffer = nearest_depth(pixels, depth, shape)
-    buffer[buffer == 0] = np.inf
     own = np.asarray(depth, np.float32)[inside]
     at = rows[inside], columns[inside]
+    buffer = np.full(shape, np.inf, np.float32)
+    np.minimum.at(buffer, at, own)
     square = np.ones((window + 1, window + 1), np.uint8)
     surrounded = np.ones(own.size, np.bool_)
     for anchor in ((0, 0), (0, window), (window, 0), (window, window)):
@@ -119,8 +119,8 @@ def _places(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Return the whole row and column of each point, and which lie within the image."""
     # np.rint would send all halves to even pixels.
-    whole = np.floor(np.asarray(pixels) + 0.5)
+    columns, rows = np.floor(np.asarray(pixels).T + 0.5)
     with np.errstate(invalid='ignore'):
-        inside = np.all((whole >= 0) & (whole < (shape[1], shape[0])), axis=-1)
-    places = np.where(inside[:, None], whole, 0).astype(np.int64)
-    return places[:, 1], places[:, 0], inside
+        inside = (columns >= 0) & (columns < shape[1]) & (rows >= 0) & (rows < shape[0])
+    rows, columns = (np.where(inside, places, 0).astype(np.int64) for places in (rows, columns))
+    return rows, columns, inside

@@ -101,7 +101,7 @@ def project(
     depth = points[:, 2].astype(np.float32)
     pixels = np.full((len(points), 2), np.nan, np.float32)
     with np.errstate(invalid='ignore'):
-        front = (depth > NEAREST_M) & np.isfinite(points).all(-1)
+        front = (depth > NEAREST_M) & np.isfinite(points[:, 0] + points[:, 1] + points[:, 2])
     if camera.is_distorted:
         widest = math.tan(field_angle(camera))
         front &= np.hypot(points[:, 0], points[:, 1]) <= widest * points[:, 2]
@@ -112,8 +112,9 @@ def project(
         pixels[front, 0] = ahead[:, 0] / ahead[:, 2] * camera.fx + camera.cx
         pixels[front, 1] = ahead[:, 1] / ahead[:, 2] * camera.fy + camera.cy
     with np.errstate(invalid='ignore'):
-        within = (pixels >= -0.5) & (pixels < (camera.width - 0.5, camera.height - 0.5))
-    inside: NDArray[np.bool_] = np.all(within, axis=-1)
+        columns, rows = pixels[:, 0], pixels[:, 1]
+        inside: NDArray[np.bool_] = (columns >= -0.5) & (columns < camera.width - 0.5)
+        inside &= (rows >= -0.5) & (rows < camera.height - 0.5)
     return pixels, depth, inside
 
 

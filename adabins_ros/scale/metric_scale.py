@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import math
 
 from adabins_ros.scale.evidence import Evidence, EvidenceError, gather
-from adabins_ros.scale.robust_line import fit_line, Line
+from adabins_ros.scale.robust_line import fit_line, inverse, Line
 from adabins_ros.scale.scale_fit import ScaleFit
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -329,7 +329,7 @@ class MetricScale:
             evidence.value,
             evidence.weight,
             _SEEN @ mean,
-            np.linalg.inv(prior),
+            inverse(prior),
             effective=min(self.options.effective_points, evidence.points),
             smallest_spread=self.options.smallest_spread,
             start=start,
@@ -346,18 +346,18 @@ class MetricScale:
     ) -> None:
         """Bring offset and slope of the line's points into the state."""
         before = _SEEN @ covariance @ _SEEN.T
-        known = np.linalg.inv(before)
+        known = inverse(before)
         information = line.information
         if len(line.residuals) > 1:
             pull = (known + information) @ (line.state - _SEEN @ mean)
             # Noise that all points share takes from what they are worth together.
-            damped = np.linalg.inv(
+            damped = inverse(
                 np.eye(2) + information @ np.diag([self.options.shared_sigma**2, 0.0])
             )
             information, pull = damped @ information, damped @ pull
         else:
             pull = information @ (line.state - _SEEN @ mean)
-        after = np.linalg.inv(known + information)
+        after = inverse(known + information)
         gain = covariance @ _SEEN.T @ known
         mean = mean + gain @ after @ pull
         covariance = covariance + gain @ (after - before) @ gain.T

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 # The body frame of REP 103 (x forward, y left, z up) in the optical frame (x right, y down).
 _OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 # More points cost time and say no more about one factor.
-_MOST_PROJECTED = 6000
+MOST_PROJECTED = 6000
 # Occlusion is judged in an image of about this size, px.
 _OCCLUSION_SIZE = 160
 FEWEST_OF_MANY = 5
@@ -64,6 +64,29 @@ def scan_points(
     return np.stack([ranges * np.cos(angles), ranges * np.sin(angles), np.zeros(ranges.size)], -1)
 
 
+def depth_image_points(
+    measured: NDArray[np.floating], camera: PinholeCamera
+) -> NDArray[np.float32]:
+    """
+    Return the points of a depth image beside the camera, (N, 3) in its sensor's body frame, m.
+
+    Parameters
+    ----------
+    measured : (h, w) float
+        m along the sensor's axis, 0 or NaN unknown; of any size.
+    camera : PinholeCamera
+        Whose field of view the sensor has, too; without its distortion.
+
+    """
+    with np.errstate(invalid='ignore'):
+        rows, columns = np.nonzero(np.isfinite(measured) & (measured > 0))
+    ahead = np.asarray(measured, np.float32)[rows, columns]
+    height, width = measured.shape
+    right = ((columns + 0.5) * camera.width / width - 0.5 - camera.cx) / camera.fx
+    down = ((rows + 0.5) * camera.height / height - 0.5 - camera.cy) / camera.fy
+    return np.stack([ahead, -right * ahead, -down * ahead], -1).astype(np.float32)
+
+
 def at_pixels(
     points: NDArray[np.floating],
     optical_from_points: NDArray[np.float64],
@@ -99,25 +122,26 @@ def at_pixels(
         Hardly a point lies in the image.
 
     """
-    if len(points) > _MOST_PROJECTED:
-        points = points[:: math.ceil(len(points) / _MOST_PROJECTED)]
+    points = points[:: max(1, math.ceil(len(points) / MOST_PROJECTED))]
     turned = optical_from_points.astype(np.float32)
     inside = points.astype(np.float32) @ turned[:3, :3].T + turned[:3, 3]
     pixels, measured, seen = project(inside, camera)
+    pixels, measured = pixels[seen], measured[seen]
     if len(points) > 1:
         step = max(1, max(camera.height, camera.width) // _OCCLUSION_SIZE)
         shape = (-(-camera.height // step), -(-camera.width // step))
-        seen &= visible((pixels + 0.5) / step - 0.5, measured, shape)
-    if seen.sum() < min(len(points), FEWEST_OF_MANY):
+        open_to_view = visible((pixels + 0.5) / step - 0.5, measured, shape)
+        pixels, measured = pixels[open_to_view], measured[open_to_view]
+    if len(measured) < min(len(points), FEWEST_OF_MANY):
         raise EvidenceError(
-            f'too little overlap: the camera sees {int(seen.sum())} of {len(points)} points of '
+            f'too little overlap: the camera sees {len(measured)} of {len(points)} points of '
             f'{name}; is its pose right (TF, or the parameter scale_pose.{name})?'
         )
-    columns, rows = np.floor(pixels[seen] + 0.5).astype(np.int64).T
+    columns, rows = np.floor(pixels + 0.5).astype(np.int64).T
     predicted, spread = depth[rows, columns], std[rows, columns]
     return (
         predicted.astype(np.float64),
-        measured[seen].astype(np.float64),
+        measured.astype(np.float64),
         spread.astype(np.float64),
     )
 
