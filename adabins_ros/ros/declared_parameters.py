@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from adabins_ros.ros.model_loading import ModelStatus
@@ -62,10 +62,46 @@ class DepthNodeParameters:
         except InvalidParameterValueException as error:
             raise ParameterError(str(error)) from None
         self.settings = DepthNodeSettings().with_values(values)
+        self._own_poses: dict[str, tuple[str, str]] = {}
+        self._poses: dict[str, dict[str, Any]] = {}
         for name, description in READ_ONLY.items():
             descriptor = ParameterDescriptor(description=description, read_only=True)
             node.declare_parameter(name, '', descriptor, ignore_override=True)
         node.add_on_set_parameters_callback(self._on_set)
+
+    def declare_poses(self, cameras: Sequence[str]) -> None:
+        """
+        Declare for each camera NAME the parameters NAME.scale_pose.SENSOR.
+
+        Raises
+        ------
+        ParameterError
+            If a value from the command line or a parameter file can't be used.
+
+        """
+        for camera in filter(None, cameras):
+            for pose in (name for name in ROWS if name.startswith('scale_pose.')):
+                name = f'{camera.replace("/", ".")}.{pose}'
+                if not self._node.has_parameter(name):
+                    descriptor = ParameterDescriptor(
+                        description=f'{pose} for the camera {camera}; all zero: {pose} itself',
+                        dynamic_typing=True,
+                    )
+                    value = self._node.declare_parameter(name, [0.0] * 6, descriptor).value
+                    self._check_pose(camera, pose, value)
+                    self._poses.setdefault(camera, {})[pose] = value
+                    self._own_poses[name] = camera, pose
+
+    def _check_pose(self, camera: str, pose: str, value: Any) -> None:
+        try:
+            self.settings.with_values({pose: value})
+        except ParameterError as error:
+            raise ParameterError(f'{camera.replace("/", ".")}.{error}') from None
+
+    def settings_of(self, camera: str) -> DepthNodeSettings:
+        """Return the settings with the poses of its own that a camera has."""
+        poses = {name: pose for name, pose in self._poses.get(camera, {}).items() if any(pose)}
+        return self.settings.with_values(poses) if poses else self.settings
 
     def tell_model(self, model: ModelStatus) -> None:
         """Set the parameters that nobody else can set."""
@@ -81,7 +117,10 @@ class DepthNodeParameters:
         """Accept a set of changes as a whole, or reject it with a reason."""
         values = {p.name: p.value for p in parameters if p.name in ROWS}
         before = self.settings
+        own = {self._own_poses[p.name]: p.value for p in parameters if p.name in self._own_poses}
         try:
+            for (camera, pose), value in own.items():
+                self._check_pose(camera, pose, value)
             after = before.with_values(values)
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
@@ -106,6 +145,8 @@ class DepthNodeParameters:
                 reason = f'model = {after.model!r}: {error}'
                 return SetParametersResult(successful=False, reason=reason)
         self.settings = after
+        for (camera, pose), value in own.items():
+            self._poses[camera][pose] = value
         if names_model and self._node.executor is not None:
             # Later, as rclpy has not set it yet.
             self._node.executor.create_task(self._change_model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from itertools import takewhile
 import sys
 import time
@@ -188,13 +189,14 @@ class DepthNode(LifecycleNode):
     def _make_streams(self) -> None:
         """Have a stream for each camera; those that are there keep their statistics."""
         names = self._current.settings.cameras
+        self._current.declare_poses(names)
         if tuple(stream.name for stream in self._streams) != names:
             self._streams = [
                 CameraStream(
                     self,
                     name,
                     self._warnings,
-                    lambda: self._current.settings,
+                    partial(self._current.settings_of, name),
                     self._scale_sources,
                 )
                 for name in names

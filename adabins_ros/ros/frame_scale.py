@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import math
 from typing import Any, TYPE_CHECKING
 
 from adabins_ros.geometry.camera import CameraError
@@ -13,7 +14,13 @@ from adabins_ros.messages.images import decode_depth
 from adabins_ros.ros.scale_sources import ScaleSources
 from adabins_ros.scale import EvidenceError, MetricScale
 from adabins_ros.scale.floor import down_in_camera, floor_points
-from adabins_ros.scale.sensor_points import at_pixels, at_registered_pixels, scan_points
+from adabins_ros.scale.sensor_points import (
+    at_pixels,
+    at_registered_pixels,
+    depth_image_points,
+    MOST_PROJECTED,
+    scan_points,
+)
 import numpy as np
 
 if TYPE_CHECKING:
@@ -107,7 +114,7 @@ class FrameScale:
     def _points(self, name: str, frame: Frame, stamp_s: float) -> Any:
         """Return the network's depth, the measured one and the network's std at some pixels."""
         depth, std, settings = frame.estimated.depth, frame.estimated.std, frame.settings
-        if name == 'depth':
+        if name == 'depth' and not any(settings.scale_pose_depth):
             message = self._sources.nearest(name, stamp_s, settings.scale_tolerance)
             return at_registered_pixels(decode_depth(message), depth, std)
         if frame.camera is None:
@@ -115,7 +122,9 @@ class FrameScale:
         if name == 'floor':
             return floor_points(depth, std, frame.camera, *self._height_and_down(frame))
         message = self._sources.nearest(name, stamp_s, settings.scale_tolerance)
-        if name == 'scan':
+        if name == 'depth':
+            points = depth_image_points(decode_depth(message), frame.camera)
+        elif name == 'scan':
             points = scan_points(
                 np.asarray(message.ranges),
                 message.angle_min,
@@ -132,7 +141,9 @@ class FrameScale:
             missing = {'x', 'y', 'z'} - set(cloud.dtype.names or ())
             if missing:
                 raise EvidenceError(f'the cloud has no field {", ".join(sorted(missing))}')
-            points = np.stack([cloud[axis].ravel() for axis in ('x', 'y', 'z')], -1)
+            # Copied no more than are projected.
+            cloud = cloud.ravel()[:: max(1, math.ceil(cloud.size / MOST_PROJECTED))]
+            points = np.stack([cloud[axis] for axis in ('x', 'y', 'z')], -1)
         transform = self._sources.transforms.optical_from(
             name,
             message.header.frame_id,

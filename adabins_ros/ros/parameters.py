@@ -47,7 +47,11 @@ def _pose(sensor: str) -> Any:
         (0.0,) * 6,
         f'Pose of the sensor behind scale/{sensor} in the body frame of the camera (x forward '
         'along the optical axis, y left, z up): x y z roll pitch yaw, m and degrees; all zero: '
-        'as TF says, or without TF at the camera, looking along it',
+        + (
+            'it covers the view of the camera'
+            if sensor == 'depth'
+            else 'as TF says, or without TF at the camera, looking along it'
+        ),
     )
 
 
@@ -185,6 +189,7 @@ class DepthNodeSettings:
     scale_pose_scan: tuple[float, ...] = _pose('scan')
     scale_pose_cloud: tuple[float, ...] = _pose('cloud')
     scale_pose_range: tuple[float, ...] = _pose('range')
+    scale_pose_depth: tuple[float, ...] = _pose('depth')
     scale_tolerance: float = _parameter(
         0.1,
         'Largest difference between the stamps of an image and of what was measured, s',
@@ -269,7 +274,7 @@ class DepthNodeSettings:
                 f'scale_source = {self.scale_source!r}: allowed are auto, none, or some of '
                 f'{", ".join(SCALE_TOPICS)} and floor with commas between them'
             )
-        for name in ('scan', 'cloud', 'range'):
+        for name in SCALE_TOPICS:
             pose = getattr(self, f'scale_pose_{name}')
             if len(pose) != 6 or not all(math.isfinite(number) for number in pose):
                 raise ParameterError(

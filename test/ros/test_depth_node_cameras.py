@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from adabins_ros.ros.parameters import DepthNodeSettings, ParameterError  # noqa: E402, I100
-from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image, LaserScan  # noqa: E402
 
 NAMESPACE = 'test_depth_node_cameras'
 CAMERAS = {'left': (64, 48), 'right': (80, 60)}
@@ -116,3 +116,32 @@ def test_wrong_names_are_refused(names: list[str]) -> None:
 @pytest.mark.parametrize('names', [[''], ['left'], ['left', 'right'], ['rig/left', 'rig/right_2']])
 def test_these_names_will_do(names: list[str]) -> None:
     assert DepthNodeSettings().with_values({'cameras': names}).cameras == tuple(names)
+
+
+def test_one_scan_serves_all_cameras_each_with_its_own_pose(stations: dict[str, Any]) -> None:
+    node = stations['node']
+    scan = LaserScan(angle_min=-0.4, angle_max=0.4, angle_increment=0.01, ranges=[2.0] * 81)
+    scan.range_min, scan.range_max = 0.1, 10.0
+    publisher = node.node.create_publisher(LaserScan, 'scale/scan', 5)
+
+    def is_anchored(camera: str) -> bool:
+        scan.header.stamp = node.node.get_clock().now().to_msg()
+        publisher.publish(scan)
+        answers = stations[camera].exchange(
+            picture(camera), intrinsics(camera), 'depth/image', 'depth/status'
+        )
+        values = {each.key: each.value for each in answers['depth/status'].status[0].values}
+        return values['anchored'] == 'true'
+
+    for camera in CAMERAS:
+        node.spin_until(lambda camera=camera: is_anchored(camera))
+    # The scanner looks away from the left camera, and that one forgets what it knew.
+    behind = {'left.scale_pose.scan': [0.0, 0.0, 0.0, 0.0, 0.0, 180.0], 'scale_timeout': 0.5}
+    assert all(result.successful for result in node.set_parameters(**behind))
+    node.spin_until(lambda: not is_anchored('left'))
+    assert is_anchored('right')
+    (result,) = node.set_parameters(**{'right.scale_pose.scan': [0.0, 1.0]})
+    assert result.reason.startswith('right.scale_pose.scan = [0.0, 1.0]: six numbers')
+    node.set_parameters(**{'left.scale_pose.scan': [0.0] * 6})
+    node.spin_until(lambda: is_anchored('left'))
+    node.node.destroy_publisher(publisher)

@@ -5,7 +5,9 @@ import math
 import subprocess
 import sys
 
+from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.scale import MetricScale, ScaleOptions
+from adabins_ros.scale.sensor_points import at_pixels, depth_image_points, optical_from_sensor
 import numpy as np
 import pytest
 
@@ -30,6 +32,17 @@ def fitted(predicted, measured, **details):
     scale = MetricScale()
     scale.update(predicted, measured, stamp_s=5.0, **details)
     return scale.at(5.0)
+
+
+def test_a_depth_chip_beside_the_camera_is_seen_from_where_it_sits():
+    """It looks at a wall 3 m before it, half a metre ahead of the camera and to its left."""
+    camera = PinholeCamera(96, 72, 82.0, 82.0, 47.5, 35.5)
+    points = depth_image_points(np.full((8, 8), 3.0, np.float32), camera)
+    depth = np.full((72, 96), 2.0, np.float32)
+    pose = optical_from_sensor((0.5, 0.2, 0.0, 0.0, 0.0, 0.0))
+    predicted, measured, _ = at_pixels(points, pose, camera, depth, depth / 10, 'depth')
+    np.testing.assert_allclose(measured, 3.5)
+    assert fitted(predicted, measured).factor == pytest.approx(1.75, rel=0.02)
 
 
 def test_a_scan_line_gives_the_scale():
