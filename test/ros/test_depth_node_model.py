@@ -109,21 +109,14 @@ def test_a_running_node_changes_to_another_model_and_back(lite, depth_node, imag
     assert 'adabins-lite runs on meanwhile' in depth_node.log
 
 
-def test_the_camera_keeps_its_depth_while_models_change(lite, image, tiny_onnx):
-    """Each of the camera's images is answered, at 5 Hz, which leaves time on a busy machine."""
+def test_every_image_has_its_depth_while_models_change(lite, image, tiny_onnx):
     depth_of(lite, image)
-    received = lite.received['depth/image']
-    received.clear()
-    sent = []
     models = [tiny_onnx, 'adabins-lite'] * 3
     for number in range(30):
         if number % 5 == 0:
             lite.set_parameters(model=str(models[number // 5]))
-        sent.append(lite.publish(image, None))
-        due = time.monotonic() + 0.2
-        lite.spin_for(lambda due=due: time.monotonic() > due, 1.0)
-    lite.spin_for(lambda: len(received) >= len(sent), 2.0)
-    assert len(received) >= len(sent) - 2
+        stamp = lite.publish(image, None)
+        lite.spin_until(lambda stamp=stamp: lite.answer('depth/image', stamp))
     wait_for(lite, 'adabins-lite')
 
 
