@@ -39,8 +39,9 @@ help:
 demo: $(VENV)/.light
 	@$(VENV)/bin/adabins demo --output '$(OUTPUT)' $(if $(BAG),--bag '$(BAG)')
 
+# A process for each core, of one thread each: with more they would hold each other up.
 test: environment
-	@$(python) -m pytest --timeout 300 $(TESTS)
+	@OMP_NUM_THREADS=1 $(python) -m pytest --numprocesses auto --dist loadgroup --timeout 300 $(TESTS)
 
 linters := 'ruff check .' 'ruff format --check .' 'flake8 $(code)' \
     'pydocstyle --property-decorators none $(code)' mypy

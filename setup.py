@@ -99,6 +99,7 @@ setup(
         'test': [
             'pytest',
             'pytest-timeout',
+            'pytest-xdist',
             'hypothesis',
             'colcon-common-extensions',
         ],

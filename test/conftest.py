@@ -30,6 +30,16 @@ START_NS = 1_700_000_000_000_000_000
 STEP_NS = 100_000_000
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where pytest-xdist shares the tests out: a file's stay together, and so do all of ROS's."""
+    if not config.pluginmanager.hasplugin('xdist'):
+        return
+    for item in items:
+        folder = item.path.relative_to(REPOSITORY / 'test').parts[0]
+        group = folder if folder == 'ros' else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope='session', autouse=True)
 def ctrl_c_ends_programs() -> Iterator[None]:
     """Have Ctrl-C end this and child processes, also where a shell started us by `&`."""
@@ -77,16 +87,19 @@ def ros_environment(engine_cache: Path) -> dict[str, str]:
     """
     Return an environment for child processes in which they meet only each other over DDS.
 
-    The domain is random, discovery stays on this machine, and the shipped Fast DDS profile is
-    set. Children find this source tree first, whether the package is installed or not.
+    The domain is random, another one for each of pytest-xdist's processes, discovery stays on this
+    machine, and the shipped Fast DDS profile is set. Children find this source tree first, whether the package is installed or not.
     """
     environment = dict(os.environ)
     # The rclpy wheels set it to restart each interpreter only once; a child that inherits it
     # from another virtual environment would never set up its own libraries.
     environment.pop('_ROS_WHEELS_BOOTSTRAP_COMPLETE', None)
     profile = str(REPOSITORY / 'config' / 'fastdds.xml')
+    run = os.environ.get('PYTEST_XDIST_TESTRUNUID')
+    worker = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+    domain = 1 + (random.Random(run).randrange(101) + worker) % 101
     environment.update(
-        ROS_DOMAIN_ID=str(random.SystemRandom().randint(1, 101)),
+        ROS_DOMAIN_ID=str(domain),
         ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',
         FASTDDS_DEFAULT_PROFILES_FILE=profile,
         FASTRTPS_DEFAULT_PROFILES_FILE=profile,
