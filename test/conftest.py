@@ -88,7 +88,8 @@ def ros_environment(engine_cache: Path) -> dict[str, str]:
     Return an environment for child processes in which they meet only each other over DDS.
 
     The domain is random, another one for each of pytest-xdist's processes, discovery stays on this
-    machine, and the shipped Fast DDS profile is set. Children find this source tree first, whether the package is installed or not.
+    machine, and the shipped Fast DDS profile is set. Children find this source tree first, whether
+    the package is installed or not.
     """
     environment = dict(os.environ)
     # The rclpy wheels set it to restart each interpreter only once; a child that inherits it
