@@ -119,6 +119,9 @@ class CameraStream:
         self._pipeline = DepthPipeline(
             predictor, self._cameras, self._statistics, self.warn, self._scale.apply
         )
+        problem = unsmoothed(predictor, self._settings())
+        if problem:
+            self.warn('temporal_smoothing', problem)
 
     def change_model(self, predictor: DepthPredictor) -> None:
         """Compute from the next frame on with another model, whose scale is not known yet."""
@@ -230,8 +233,8 @@ class CameraStream:
         hints = self._hints.hints(self._settings().horizontal_fov_deg, self._statistics.received_s)
         if model.change.startswith(FAILED):
             hints.append(f'{model.change}; {model.active} runs on')
-        if predictor is not None and predictor.notice:
-            hints.append(predictor.notice)
+        if predictor is not None:
+            hints += filter(None, [predictor.notice, unsmoothed(predictor, self._settings())])
         if self._scale.is_missing:
             hints.append(f'depth has no true scale: {self._scale.fit.reason}')
         pipeline = self._pipeline
@@ -258,3 +261,16 @@ class CameraStream:
             QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+
+
+def unsmoothed(predictor: DepthPredictor, settings: DepthNodeSettings) -> str | None:
+    """Say that, and why, the network can't smooth although the parameter asks for it."""
+    if not settings.temporal_smoothing or predictor.can_smooth:
+        return None
+    way_out = 'its bins are fixed; set it to 0.0'
+    if predictor.config.bin_strategy == 'adaptive':
+        way_out = 'the file was exported without; export it again, or set it to 0.0'
+    return (
+        f"temporal_smoothing = {settings.temporal_smoothing:g} s can't be had with "
+        f'{predictor.config.name}: {way_out}'
+    )

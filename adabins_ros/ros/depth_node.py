@@ -55,8 +55,8 @@ class DepthNode(LifecycleNode):
         What is loaded and listened to; can be set while the node is unconfigured.
     autostart
         Configure and activate at the start.
-    rectify, rectified_input, focal_correction, horizontal_fov_deg, min_depth, max_depth,
-    point_stride, max_std_ratio, edge_ratio, color_max_depth, publish_NAME
+    rectify, rectified_input, temporal_smoothing, focal_correction, horizontal_fov_deg, min_depth,
+    max_depth, point_stride, max_std_ratio, edge_ratio, color_max_depth, publish_NAME
         Apply from the next frame on. `DepthNodeSettings` describes each; NAME is a product's.
 
     Subscribers

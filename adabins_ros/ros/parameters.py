@@ -139,6 +139,12 @@ class DepthNodeSettings:
         'as the topic is called (image_rect and the like are)',
         choices=('auto', 'true', 'false'),
     )
+    temporal_smoothing: float = _parameter(
+        0.5,
+        'Time over which the bins and kernels of the network are smoothed against flicker, s; '
+        '0: none',
+        bounds=(0.0, 10.0),
+    )
     focal_correction: bool = _parameter(
         True, "Scale depth by the camera's focal length over that of training"
     )

@@ -10,8 +10,9 @@ from typing import Any, TYPE_CHECKING
 
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.rectification import Rectifier
+from adabins_ros.inference.smoothing import Smoothing
 from adabins_ros.messages.compressed import decode_compressed_rgb
-from adabins_ros.messages.fields import ReusedArrays
+from adabins_ros.messages.fields import ReusedArrays, stamp_ns
 from adabins_ros.messages.images import decode_rgb
 from adabins_ros.ros.camera_source import CameraSource
 from adabins_ros.ros.diagnostics import FrameStatistics
@@ -58,6 +59,7 @@ class DepthPipeline:
         self._warn = warn
         self._memory = ReusedArrays()
         self._rectifier: tuple[PinholeCamera, Rectifier] | None = None
+        self._smoothing: Smoothing | None = None
         self.focal_scale = 1.0
         self.inference_size: tuple[int, int] | None = None
         self.image_size: tuple[int, int] | None = None
@@ -122,7 +124,9 @@ class DepthPipeline:
 
     def _estimated(self, frame: Frame) -> Frame:
         """Run the network on a frame."""
-        estimate = self._predictor.predict(frame.rgb, focal_length_px=frame.focal_length_px)
+        estimate = self._predictor.predict(
+            frame.rgb, focal_length_px=frame.focal_length_px, smoothing=self._smoothed(frame)
+        )
         self.focal_scale, self.inference_size = estimate.focal_scale, estimate.inference_size
         for stage, duration in estimate.seconds.items():
             self._statistics.record(stage, duration)
@@ -137,6 +141,17 @@ class DepthPipeline:
         frame = replace(frame, estimate=estimate, model_range=ends)
         with self._statistics.timed('scale'):
             return self._anchor(frame)
+
+    def _smoothed(self, frame: Frame) -> Smoothing | None:
+        """Return the memory of the last frame; None if smoothing is off."""
+        time_s = frame.settings.temporal_smoothing
+        if not time_s:
+            self._smoothing = None
+            return None
+        if self._smoothing is None:
+            self._smoothing = Smoothing(time_s)
+        self._smoothing.time_s = time_s
+        return self._smoothing.at(stamp_ns(frame.header.stamp) / 1e9)
 
     def _made(self, frame: Frame, products: Iterable[Product]) -> Iterator[tuple[Product, Any]]:
         for product in products:

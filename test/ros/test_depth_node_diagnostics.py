@@ -129,3 +129,28 @@ def test_reliability_can_be_overridden_and_a_mismatch_is_explained(
     assert std.qos_profile.reliability == ReliabilityPolicy.RELIABLE
     station.destroy()
     process.end()
+
+
+def test_smoothing_that_a_model_of_fixed_bins_can_not_do_is_said(
+    start_node, make_station, tmp_path, repository
+):
+    pytest.importorskip('onnx')
+    pytest.importorskip('timm')
+    from adabins_ros.inference.export import write_onnx
+    from adabins_ros.model import AdaBins, AdaBinsConfig
+
+    tiny = AdaBinsConfig.model_validate_json(
+        (repository / 'test/training/tiny_network.json').read_text()
+    )
+    fixed = tiny.model_copy(update={'bin_strategy': 'log'})
+    model = write_onnx(AdaBins(fixed), tmp_path / 'fixed.onnx').model.path
+    process = start_node('unsmoothed', model=str(model), device='cpu', engine='onnx')
+    station = make_station('unsmoothed')
+    words = "temporal_smoothing = 0.5 s can't be had with tiny"
+    status, _ = station.diagnostics_until(lambda status, _: words in status.message)
+    assert status.level == status.WARN
+    assert 'its bins are fixed; set it to 0.0' in process.log
+    station.set_parameters(temporal_smoothing=0.0)
+    station.diagnostics_until(lambda status, _: 'smoothing' not in status.message)
+    station.destroy()
+    process.end()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from adabins_ros.geometry.camera import PinholeCamera
@@ -12,8 +13,14 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from adabins_ros.inference.estimate import DepthEstimate  # noqa: E402, I100
+from adabins_ros import DepthPredictor  # noqa: E402, I100
+from adabins_ros.inference.estimate import DepthEstimate  # noqa: E402
 from adabins_ros.model.config import PRESETS  # noqa: E402
+from adabins_ros.recordings import (  # noqa: E402
+    find_camera_topics,
+    iterate_frames,
+    open_recording,
+)
 from adabins_ros.ros import depth_node  # noqa: E402
 from adabins_ros.ros.camera_source import CameraSource  # noqa: E402
 from adabins_ros.ros.diagnostics import FrameStatistics  # noqa: E402
@@ -37,7 +44,9 @@ class Renderer:
         self.camera = camera
         self.focal_lengths: list[float | None] = []
 
-    def predict(self, image: np.ndarray, focal_length_px: float | None = None) -> DepthEstimate:
+    def predict(
+        self, image: np.ndarray, focal_length_px: float | None = None, smoothing: Any = None
+    ) -> DepthEstimate:
         """Intersect the ray of every pixel with the plane; the distribution is 10 % wide."""
         self.focal_lengths.append(focal_length_px)
         camera = self.camera
@@ -139,8 +148,8 @@ def test_flying_pixels_between_two_planes_are_no_points():
     class Step(Renderer):
         """A near wall before a far one, with the smooth edge of a network between them."""
 
-        def predict(self, image: Any, focal_length_px: float | None = None) -> DepthEstimate:
-            estimate = super().predict(image, focal_length_px)
+        def predict(self, image: Any, *options: Any, **more: Any) -> DepthEstimate:
+            estimate = super().predict(image, *options, **more)
             ramp = np.interp(np.arange(160), [77, 83], [1.0, 3.0]).astype(np.float32)
             depth = np.broadcast_to(ramp, (120, 160)).copy()
             return DepthEstimate(depth, estimate.std, estimate.bin_centers, (240, 320))
@@ -200,8 +209,8 @@ def test_depth_at_an_end_of_the_models_range_is_out_of_range_and_no_point():
     class Ends(Renderer):
         """A network that sees from 0.1 to 10 m, through a lens of twice its own focal length."""
 
-        def predict(self, image: Any, focal_length_px: float | None = None) -> DepthEstimate:
-            estimate = super().predict(image, focal_length_px)
+        def predict(self, image: Any, *options: Any, **more: Any) -> DepthEstimate:
+            estimate = super().predict(image, *options, **more)
             rows = np.repeat(np.array([0.1, 0.102, 5.0, 9.89, 9.95, 10.0], np.float32), 20)
             depth = np.repeat(2 * rows[:, np.newaxis], 160, axis=1)
             return DepthEstimate(depth, estimate.std, estimate.bin_centers, (240, 320), 2.0)
@@ -236,3 +245,28 @@ def test_what_the_lens_did_not_see_is_unknown_once_it_is_rectified():
     np.testing.assert_array_equal(np.isfinite(read_cloud(messages['points'])['z']), seen)
     std = np.frombuffer(messages['std'].data, '<f4').reshape(120, 160)
     np.testing.assert_array_equal(np.isnan(std), ~seen)
+
+
+def test_depth_goes_on_from_the_last_frame_until_the_parameter_says_no(repository):
+    with open_recording(repository / 'adabins_ros/samples/living_room.mcap') as recording:
+        first, *_, last = islice(iterate_frames(recording, find_camera_topics(recording)), 10)
+    predictor = DepthPredictor.from_pretrained('adabins-lite', device='cpu', engine='onnx')
+    cameras = CameraSource('/camera_info', lambda cause, text: None)
+    pipeline = DepthPipeline(predictor, cameras, FrameStatistics(), lambda cause, text: None)
+
+    def depth(rgb: np.ndarray, nanosec: int, **parameters: Any) -> np.ndarray:
+        image = Image(height=240, width=320, encoding='rgb8', step=960, data=rgb.tobytes())
+        image.header.stamp.nanosec = nanosec
+        settings = DepthNodeSettings().with_values(parameters)
+        ((_, message),) = pipeline.messages(image, {'image'}, settings)
+        return np.frombuffer(message.data, '<f4').reshape(240, 320)
+
+    alone = predictor.predict(last.rgb).depth
+    depth(first.rgb, 0)
+    assert not np.array_equal(depth(last.rgb, 100_000_000), alone)
+    np.testing.assert_array_equal(depth(last.rgb, 200_000_000, temporal_smoothing=0.0), alone)
+    # Neither does it remember what it saw before it was switched off, nor are stamps needed.
+    np.testing.assert_array_equal(depth(last.rgb, 300_000_000), alone)
+    for rgb in (first.rgb, last.rgb):
+        np.testing.assert_array_equal(depth(rgb, 0), predictor.predict(rgb).depth)
+    predictor.close()
