@@ -104,7 +104,7 @@ def _metadata(file: BinaryIO) -> dict[str, str]:
     """Walk over the fields of a ModelProto and return its metadata; ValueError if it is none."""
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
-    said = {}
+    said: dict[str, str] = {}
     for _ in range(_MOST_FIELDS):
         if file.tell() >= end:
             return said

@@ -87,7 +87,7 @@ class DepthNodeParameters:
                         description=f'{pose} for the camera {camera}; all zero: {pose} itself',
                         dynamic_typing=True,
                     )
-                    value = self._node.declare_parameter(name, [0.0] * 6, descriptor).value
+                    value: Any = self._node.declare_parameter(name, [0.0] * 6, descriptor).value
                     self._check_pose(camera, pose, value)
                     self._poses.setdefault(camera, {})[pose] = value
                     self._own_poses[name] = camera, pose

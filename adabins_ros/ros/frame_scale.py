@@ -122,6 +122,7 @@ class FrameScale:
         if name == 'floor':
             return floor_points(depth, std, frame.camera, *self._height_and_down(frame))
         message = self._sources.nearest(name, stamp_s, settings.scale_tolerance)
+        points: Any
         if name == 'depth':
             points = depth_image_points(decode_depth(message), frame.camera)
         elif name == 'scan':

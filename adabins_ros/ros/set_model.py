@@ -40,7 +40,7 @@ def set_model(node_name: str, model: str) -> None:
     node = rclpy.create_node('set_model', use_global_arguments=False)
 
     def call(kind: Any, service: str, request: Any) -> Any:
-        client = node.create_client(kind, f'{target}/{service}')
+        client: Any = node.create_client(kind, f'{target}/{service}')
         end = time.monotonic() + NODE_S
         try:
             while client.wait_for_service(max(0.0, end - time.monotonic())):
@@ -64,8 +64,8 @@ def set_model(node_name: str, model: str) -> None:
         end = time.monotonic() + MODEL_S
         while time.monotonic() < end:
             values = call(GetParameters, 'get_parameters', names).values
-            active, change = map(parameter_value_to_python, values)
-            if change is None:
+            active, change = (parameter_value_to_python(value) for value in values)
+            if not isinstance(change, str):
                 raise DeployError(f'{target} has no parameter model_active: is it a depth node?')
             if not change.startswith('loading'):
                 if active == model and not change.startswith('failed'):

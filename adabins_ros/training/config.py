@@ -33,9 +33,17 @@ class NetworkConfig(Section):
     min_depth: float | None = Field(None, gt=0, description='m; none: as the model has it')
     max_depth: float | None = Field(None, gt=0, description='m; none: as the model has it')
     freeze_encoder: bool = Field(False, description='leave the encoder as it is (small data)')
-    freeze_batch_norm: bool = Field(
-        False, description="keep the batch norms' statistics and scales (small batches)"
+    freeze_batch_norm: bool | None = Field(
+        None,
+        description="keep the batch norms' statistics and scales; none: those of trained weights, "
+        'for a few new frames would move all their depths',
     )
+
+    def keeps_batch_norms(self, trained: bool) -> bool:
+        """Tell whether batch norms stay, for weights that were trained or not."""
+        if self.freeze_batch_norm is None:
+            return trained and self.encoder_weights is None and not self.from_scratch
+        return self.freeze_batch_norm
 
 
 class DataConfig(SourceConfig):

@@ -114,7 +114,7 @@ def fit(
         callbacks = _callbacks(run, config, loaders, checkpoints, source)
         trainer = _trainer(run, config, loaders, [*more_callbacks, *callbacks])
         on_gpus = trainer.world_size > 1 and trainer.strategy.root_device.type == 'cuda'
-        if on_gpus and not config.network.freeze_batch_norm:
+        if on_gpus and not config.network.keeps_batch_norms(network.config.trained):
             # As Trainer(sync_batchnorm=True), which would lose the activations in timm's norms.
             convert_sync_batchnorm(network)
         ending = 'finished'

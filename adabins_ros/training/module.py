@@ -60,7 +60,8 @@ class DepthTraining(pl.LightningModule):
         self.std_calibration = StdCalibration(low, high)
         if config.network.freeze_encoder:
             network.encoder.requires_grad_(False)
-        if config.network.freeze_batch_norm:
+        self._keeps_norms = config.network.keeps_batch_norms(network.config.trained)
+        if self._keeps_norms:
             for module in network.modules():
                 if isinstance(module, BATCH_NORMS):
                     module.requires_grad_(False)
@@ -77,7 +78,7 @@ class DepthTraining(pl.LightningModule):
         super().train(mode)
         if self.config.network.freeze_encoder:
             self.network.encoder.eval()
-        if self.config.network.freeze_batch_norm:
+        if self._keeps_norms:
             for module in self.network.modules():
                 if isinstance(module, BATCH_NORMS):
                     module.eval()

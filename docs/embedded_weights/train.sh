@@ -30,7 +30,7 @@ adabins train --config "$config" --output first "network.encoder_weights=$encode
 second="$sets/synthetic_rooms $sets/closeups $(times tum_fr1_rpy 12) $(times tum_fr3_cabinet 16)
   $(times mosd_learn 18) $(times icl_nuim_synthetic 30) $(times box 36)"
 adabins train --config "$config" --output second --model first/best.safetensors \
-  network.from_scratch=false optimiser.learning_rate=0.0006 optimiser.warmup_share=0.1 \
+  network.from_scratch=false network.freeze_batch_norm=false optimiser.learning_rate=0.0006 optimiser.warmup_share=0.1 \
   trainer.max_minutes=42 trainer.max_epochs=4 $second
 
 # Most of the second, some of the first; in single precision, as it goes on.
@@ -38,6 +38,6 @@ python "$here/average.py" first/best.safetensors second/best.safetensors 0.7 1 b
 
 # 3: on from there, twice as long, with the frames of the second.
 adabins train --config "$config" --output third --model both.safetensors \
-  network.from_scratch=false optimiser.learning_rate=0.0006 optimiser.warmup_share=0.1 \
+  network.from_scratch=false network.freeze_batch_norm=false optimiser.learning_rate=0.0006 optimiser.warmup_share=0.1 \
   trainer.max_minutes=85 trainer.max_epochs=12 $second
 python "$here/average.py" both.safetensors third/best.safetensors 0.7 1.1 adabins-lite.safetensors

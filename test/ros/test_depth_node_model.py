@@ -162,8 +162,7 @@ def test_a_model_that_fails_later_leaves_the_old_one_and_says_why(
 ):
     broken = tmp_path / 'broken.onnx'
     data = bytearray(tiny_onnx.read_bytes())
-    at = data.index(b'Conv')
-    data[at : at + 4] = b'Cone'
+    data = data.replace(b'Conv', b'Cone', 1)
     broken.write_bytes(data)
     before = depth_of(lite, image)
     assert change(lite, broken)[0].successful

@@ -184,6 +184,21 @@ def test_frozen_batch_norms_keep_theirs_and_the_rest_learns() -> None:
     assert any(name.startswith('encoder.') for name in changed)
 
 
+def test_the_batch_norms_of_trained_weights_stay_unless_they_are_to_learn() -> None:
+    trained = {'trained': True}
+    for asked, fresh, changes in (
+        ('null', {}, True),
+        ('null', trained, False),
+        ('false', trained, True),
+    ):
+        network = tiny_network()
+        network.config = network.config.model_copy(update=fresh)
+        before = network.state_dict()['decoder.up.0.block.1.running_mean'].clone()
+        train(network, load_config(None, [f'network.freeze_batch_norm={asked}']), [batch()])
+        after = network.state_dict()['decoder.up.0.block.1.running_mean']
+        assert after.equal(before) != changes
+
+
 def test_validation_errors_are_of_true_metres() -> None:
     module = DepthTraining(tiny_network(), TrainingConfig()).eval()
     one = batch(1)
