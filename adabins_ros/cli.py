@@ -25,7 +25,8 @@ PASS_THROUGH = {
     'allow_extra_args': True,
     'allow_interspersed_args': False,
 }
-MODEL_HELP = 'Preset (adabins-lite, adabins-nyu, adabins-kitti) or file (AdaBins_nyu.pt).'
+MODEL_HELP = 'adabins-lite, what `adabins fetch` got (adabins-nyu), or a file (best.onnx).'
+UNTRAINED_HELP = "Random weights in place of a preset's, to measure with."
 DEVICE_HELP = 'auto, cpu, cuda or cuda:N.'
 
 
@@ -86,6 +87,7 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option('--overwrite', help='Replace results that exist.')
     ] = False,
+    untrained: Annotated[bool, typer.Option('--untrained', help=UNTRAINED_HELP)] = False,
 ) -> None:
     """
     Predict the depth of photos.
@@ -109,6 +111,7 @@ def predict(
             depth_range=depth_range,
             flip_average=flip_average,
             inference_size=inference_size,
+            untrained=untrained,
         )
     raise typer.Exit(1 if failures else 0)
 
@@ -135,6 +138,14 @@ def evaluate(context: typer.Context) -> None:
     from adabins_ros.evaluation.evaluate_command import main as evaluation
 
     raise typer.Exit(evaluation(context.args, prog_name='adabins evaluate'))
+
+
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def fetch(context: typer.Context) -> None:
+    """Get weights that do not come with the package; see `adabins fetch --help`."""
+    from adabins_ros.fetch_command import main as fetching
+
+    raise typer.Exit(fetching(context.args, prog_name='adabins fetch'))
 
 
 @app.command()
@@ -290,6 +301,7 @@ def benchmark(
     json_file: Annotated[
         Path | None, typer.Option('--json', help='Write the figures here as well.')
     ] = None,
+    untrained: Annotated[bool, typer.Option('--untrained', help=UNTRAINED_HELP)] = False,
 ) -> None:
     """
     Measure how long a frame takes on this machine, with each engine that is installed.
@@ -311,6 +323,7 @@ def benchmark(
             rounds=rounds,
             device=device,
             json_file=json_file,
+            untrained=untrained,
         )
 
 

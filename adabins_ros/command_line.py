@@ -52,7 +52,8 @@ def run_command(
     app.command()(function)
     try:
         with explained(name):
-            app(words, prog_name=prog_name, standalone_mode=False, obj=for_ros)
+            # The exit status of typer.Exit, and of Ctrl-C; functions themselves return nothing.
+            return app(words, prog_name=prog_name, standalone_mode=False, obj=for_ros) or 0
     except typer.Exit as leaving:
         return leaving.exit_code
     except typer.Abort:
@@ -64,7 +65,6 @@ def run_command(
             raise
         show()
         return int(getattr(error, 'exit_code', 2))
-    return 0
 
 
 def arguments_of(arguments: Sequence[str] | None) -> list[str]:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the files that come with the package, however it was installed."""
+"""Find the files that come with the package, however it was installed, and those it keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+import os
 from pathlib import Path
 
 PACKAGE_FOLDER = Path(__file__).resolve().parent
@@ -39,6 +40,23 @@ def package_file(name: str) -> Path:
         f'{name} of the package {PACKAGE_NAME} is missing (looked for {places}); '
         'install the package again'
     )
+
+
+def cache_folder() -> Path | None:
+    """
+    Return where engines and fetched weights are kept, or None if nowhere.
+
+    The environment variable ADABINS_CACHE names it, and switches the cache off if it is empty;
+    else it is adabins_ros in XDG_CACHE_HOME or in ~/.cache.
+    """
+    named = os.environ.get('ADABINS_CACHE')
+    if named is not None:
+        return Path(named).expanduser() if named else None
+    try:
+        base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    except RuntimeError:
+        return None
+    return Path(base) / 'adabins_ros'
 
 
 def _candidates(name: str) -> Iterator[Path]:

@@ -38,6 +38,7 @@ def run_benchmark(
     rounds: int,
     device: str,
     json_file: Path | None,
+    untrained: bool = False,
 ) -> None:
     """
     Measure, print a table for each model, and write all figures as JSON if asked.
@@ -58,6 +59,8 @@ def run_benchmark(
         As for DepthPredictor.from_pretrained.
     json_file : Path, optional
         Replaced if it exists.
+    untrained : bool
+        As for DepthPredictor.from_pretrained.
 
     Raises
     ------
@@ -74,14 +77,15 @@ def run_benchmark(
             raise BenchmarkError("engine 'auto' is one of the others: name those")
     report: dict[str, Any] = {**environment(), **_machine(), 'models': {}}
     for model in models:
-        predictors = _predictors(console, model, engines, device)
+        predictors = _predictors(console, model, engines, device, untrained)
         memory = {
-            name: peak_memory_mb(model, name, device, image_sizes[-1]) for name in predictors
+            name: peak_memory_mb(model, name, device, image_sizes[-1], untrained)
+            for name in predictors
         }
         figures = [each for size in image_sizes for each in measure(predictors, size, rounds)]
         for predictor in predictors.values():
             predictor.close()
-        auto = DepthPredictor.from_pretrained(model, device=device)
+        auto = DepthPredictor.from_pretrained(model, device=device, untrained=untrained)
         console.print(_table(auto.config.name, figures, memory))
         console.print(f'engine auto takes {auto.engine} here', highlight=False)
         report['models'][model] = {
@@ -96,14 +100,16 @@ def run_benchmark(
 
 
 def _predictors(
-    console: Console, model: str, engines: Sequence[str] | None, device: str
+    console: Console, model: str, engines: Sequence[str] | None, device: str, untrained: bool
 ) -> dict[str, DepthPredictor]:
     names = list(dict.fromkeys(engines)) if engines else [n for n in _TRIED if is_installed(n)]
     predictors: dict[str, DepthPredictor] = {}
     for name in names:
         with console.status(f'{model}: loading {name}'):
             try:
-                predictor = DepthPredictor.from_pretrained(model, engine=name, device=device)
+                predictor = DepthPredictor.from_pretrained(
+                    model, engine=name, device=device, untrained=untrained
+                )
             except ModelError as error:
                 if engines:
                     raise

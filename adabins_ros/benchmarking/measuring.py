@@ -19,8 +19,10 @@ import re, sys
 from pathlib import Path
 from adabins_ros import DepthPredictor
 from adabins_ros.inference.checking import sample_pictures
-model, engine, device, height, width = sys.argv[1:]
-predictor = DepthPredictor.from_pretrained(model, engine=engine, device=device)
+model, engine, device, untrained, height, width = sys.argv[1:]
+predictor = DepthPredictor.from_pretrained(
+    model, engine=engine, device=device, untrained=untrained == 'True'
+)
 picture = sample_pictures((1, int(height), int(width)))[0]
 for _ in range(3):
     predictor.predict(picture)
@@ -101,7 +103,9 @@ def measure(
     return figures
 
 
-def peak_memory_mb(model: str, engine: str, device: str, image_size: Sequence[int]) -> float:
+def peak_memory_mb(
+    model: str, engine: str, device: str, image_size: Sequence[int], untrained: bool = False
+) -> float:
     """
     Return the most memory that a process takes to load a model and predict, MB.
 
@@ -113,7 +117,7 @@ def peak_memory_mb(model: str, engine: str, device: str, image_size: Sequence[in
         If the process fails, with its last line.
 
     """
-    words = [model, engine, device, *map(str, image_size)]
+    words = [model, engine, device, str(untrained), *map(str, image_size)]
     said = subprocess.run(
         [sys.executable, '-c', _PROBE, *words], capture_output=True, text=True, check=False
     )

@@ -32,9 +32,10 @@ from adabins_ros.inference.checking import (
 from adabins_ros.inference.engines.engine import Engine, Place
 from adabins_ros.inference.engines.onnx_engine import OnnxEngine
 from adabins_ros.inference.engines.openvino_engine import OpenVinoEngine
-from adabins_ros.inference.kept import cache_folder, Kept, key_of_file, key_of_place
+from adabins_ros.inference.kept import Kept, key_of_file, key_of_place
 from adabins_ros.inference.onnx_file import is_onnx, OnnxModel, read_onnx
 from adabins_ros.model.errors import ModelError
+from adabins_ros.package_files import cache_folder
 
 if TYPE_CHECKING:
     from adabins_ros.model.adabins import AdaBins

@@ -26,15 +26,10 @@ from adabins_ros.inference.engines.engine import check_engine, Engine, is_instal
 from adabins_ros.inference.engines.onnx_engine import cuda_providers
 from adabins_ros.inference.finding import Model, WITH_TORCH
 from adabins_ros.inference.input_size import inference_size
-from adabins_ros.inference.kept import (
-    cache_folder,
-    Kept,
-    key_of_file,
-    key_of_network,
-    key_of_place,
-)
+from adabins_ros.inference.kept import Kept, key_of_file, key_of_network, key_of_place
 from adabins_ros.inference.onnx_file import is_onnx
 from adabins_ros.model.errors import ModelError
+from adabins_ros.package_files import cache_folder
 
 log = logging.getLogger(__name__)
 Found = TypeVar('Found')
@@ -198,7 +193,7 @@ class Running:
             place.device,
             place.precision,
             place.prefers_gpu,
-            str(model.file.resolve()) if model.file else '',
+            str(model.file.absolute()) if model.file else '',
             [*model.depth_range] if model.depth_range else None,
         )
         known = kept.measured(key_of_place(place, names))

@@ -10,11 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adabins_ros.extras import require
-from adabins_ros.inference.kept import cache_folder, Kept, key_of_file
+from adabins_ros.inference.kept import Kept, key_of_file
 from adabins_ros.inference.onnx_file import is_onnx, OnnxModel, read_onnx
 from adabins_ros.model.config import AdaBinsConfig, PRESETS
 from adabins_ros.model.errors import ModelError
-from adabins_ros.model.model_file import find_model, require_torch, WEIGHTS
+from adabins_ros.model.model_file import (
+    check_model,
+    find_model,
+    model_path,
+    require_torch,
+    WEIGHTS,
+)
+from adabins_ros.package_files import cache_folder
 
 if TYPE_CHECKING:
     from adabins_ros.model.adabins import AdaBins
@@ -43,33 +50,39 @@ def find(
     model: str | os.PathLike[str],
     depth_range: tuple[float, float] | None = None,
     engine: str = 'auto',
+    *,
+    untrained: bool = False,
 ) -> Model:
     """
     Find a preset or a model file, without torch where that is possible.
 
     Parameters
     ----------
-    model, depth_range, engine
+    model, depth_range, engine, untrained
         As ``DepthPredictor.from_pretrained`` takes them.
 
     Raises
     ------
     ModelError
-        If there is no such model, or what it says of itself can't be used.
+        If there is no such model, it was not fetched yet, or what it says of itself can't be used.
 
     """
     name = os.fspath(model)
-    if is_onnx(name):
-        exported = _read_exported(name, depth_range)
+    if untrained:
+        require('train', 'torch', 'timm', what=f'model {name}')
+        from adabins_ros.model.checkpoint import load_model
+
+        return of_network(load_model(name, depth_range, untrained=True))
+    path = model_path(name)
+    if is_onnx(path):
+        exported = _read_exported(path, depth_range)
         return Model(exported.config, exported.parameter_count, exported, file=exported.path)
     embedded = WEIGHTS / f'{name}.onnx'
     if name in PRESETS and depth_range is None and embedded.is_file():
         exported = read_onnx(embedded)
-        checkpoint = find_model(name)
-        load = checkpoint.load if checkpoint else None
+        load = find_model(name).load
         return Model(exported.config, exported.parameter_count, exported, load, embedded)
-    path = Path(name).expanduser()
-    if name not in PRESETS and path.is_file() and engine not in WITH_TORCH:
+    if path.is_file() and engine not in WITH_TORCH:
         kept = Kept(key_of_file(path, depth_range), cache_folder())
         known = kept.exported()
         if known is not None:
@@ -82,14 +95,8 @@ def find(
             config, count = known.config, known.parameter_count
             return Model(config, count, known, load_again, path, depth_range, kept)
     found = find_model(name, depth_range)
-    if found is not None:
-        # Said at once, and not when the network is loaded.
-        require_torch(found.path)
-    else:
-        require('train', 'torch', 'timm', what=f'model {name}')
-        from adabins_ros.model.checkpoint import load_model
-
-        return of_network(load_model(name, depth_range))
+    # Said at once, and not when the network is loaded.
+    require_torch(found.path)
     return Model(found.config, found.parameter_count, None, found.load, found.path, depth_range)
 
 
@@ -102,23 +109,23 @@ def check_head(
     Raises
     ------
     ModelError
-        If there is no such model, it has no weights, or is damaged or not of this package.
+        If there is no such model, it was not fetched yet, or is damaged or not of this package.
 
     """
-    name = os.fspath(model)
-    if is_onnx(name):
-        _read_exported(name, depth_range)
-    elif find_model(name, depth_range, head_only=True) is None and name in PRESETS:
-        raise ModelError(f'model {name} has no weights here: name a file')
+    path = model_path(model)
+    if is_onnx(path):
+        _read_exported(path, depth_range)
+    else:
+        check_model(model, depth_range)
 
 
-def _read_exported(name: str, depth_range: tuple[float, float] | None) -> OnnxModel:
+def _read_exported(path: Path, depth_range: tuple[float, float] | None) -> OnnxModel:
     if depth_range is not None:
         raise ModelError(
-            f'model file {name} holds its depth range: leave depth_range {depth_range} out, or '
+            f'model file {path} holds its depth range: leave depth_range {depth_range} out, or '
             'export it anew'
         )
-    return read_onnx(name)
+    return read_onnx(path)
 
 
 def of_network(network: AdaBins) -> Model:

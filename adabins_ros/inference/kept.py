@@ -21,7 +21,6 @@ from adabins_ros.inference.onnx_file import FORMAT, OnnxModel, read_onnx
 from adabins_ros.model.errors import ModelError
 from adabins_ros.provenance import sha256
 
-VARIABLE = 'ADABINS_CACHE'
 _REVISION = 2
 """Raised when the exporter writes another graph for the same network."""
 _PACKAGES = {
@@ -30,23 +29,6 @@ _PACKAGES = {
     'onnx': ('onnxruntime-gpu', 'onnxruntime'),
     'openvino': ('openvino',),
 }
-
-
-def cache_folder() -> Path | None:
-    """
-    Return where engines are kept, or None if nowhere.
-
-    The environment variable ADABINS_CACHE names it, and switches the cache off if it is empty;
-    else it is adabins_ros in XDG_CACHE_HOME or in ~/.cache.
-    """
-    named = os.environ.get(VARIABLE)
-    if named is not None:
-        return Path(named).expanduser() if named else None
-    try:
-        base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    except RuntimeError:
-        return None
-    return Path(base) / 'adabins_ros'
 
 
 class Kept:

@@ -86,6 +86,7 @@ class DepthPredictor:
         focal_correction: bool = True,
         wait: bool = True,
         still_wanted: Callable[[], bool] | None = None,
+        untrained: bool = False,
     ) -> DepthPredictor:
         """
         Load a preset or a model file.
@@ -96,9 +97,9 @@ class DepthPredictor:
         Parameters
         ----------
         model : str or path
-            ``adabins-lite``, ``adabins-nyu``, ``adabins-kitti``, or a file: a checkpoint of this
-            package or of the authors (``AdaBins_nyu.pt``), or what ``adabins export`` wrote
-            (``.onnx``).
+            ``adabins-lite``; ``adabins-nyu``, ``adabins-kitti`` or ``hf:OWNER/NAME/FILE`` once
+            ``adabins fetch`` has got them; or a file: a checkpoint of this package or of the
+            authors (``AdaBins_nyu.pt``), or what ``adabins export`` wrote (``.onnx``).
         depth_range : (float, float), optional
             d_min and d_max in metres, for an authors' file whose name does not tell.
         device : str
@@ -124,6 +125,8 @@ class DepthPredictor:
         still_wanted : callable, optional
             For who has another model running meanwhile: an engine that must be built is waited
             for, and torch does not stand in, unless this returns False.
+        untrained : bool
+            Random weights in place of a preset's, to measure with.
 
         Returns
         -------
@@ -136,7 +139,7 @@ class DepthPredictor:
 
         """
         return cls(
-            find(model, depth_range, engine),
+            find(model, depth_range, engine, untrained=untrained),
             device=device,
             precision=precision,
             engine=engine,

@@ -11,7 +11,7 @@ import tempfile
 from adabins_ros.model.adabins import AdaBins
 from adabins_ros.model.config import AdaBinsConfig, PRESETS
 from adabins_ros.model.errors import ModelError
-from adabins_ros.model.model_file import damaged, find_model, FORMAT, with_range
+from adabins_ros.model.model_file import check_range, damaged, find_model, FORMAT, with_range
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 import torch
@@ -19,7 +19,10 @@ from torch import nn
 
 
 def load_model(
-    model: str | os.PathLike[str], depth_range: tuple[float, float] | None = None
+    model: str | os.PathLike[str],
+    depth_range: tuple[float, float] | None = None,
+    *,
+    untrained: bool = False,
 ) -> AdaBins:
     """
     Load a network, on the CPU in evaluation mode.
@@ -27,12 +30,13 @@ def load_model(
     Parameters
     ----------
     model : str or path
-        A preset (its embedded weights where the package has them, else random ones from a fixed
-        seed: then ``config.trained`` is false), or a file: ours (.safetensors) or the authors'
+        A preset, other weights that were fetched, or a file: ours (.safetensors) or the authors'
         (AdaBins_nyu.pt, any name). The content decides, not the suffix.
     depth_range : (float, float), optional
         d_min and d_max in metres. An authors' file whose name holds neither ``nyu`` nor ``kitti``
         needs it; for other models it replaces the configuration's range.
+    untrained : bool
+        Random weights from a fixed seed in place of a preset's; ``config.trained`` is false.
 
     Returns
     -------
@@ -41,13 +45,17 @@ def load_model(
     Raises
     ------
     ModelError
-        If there is no such preset or file, or the file is damaged, foreign or hostile.
+        If there is no such preset or file, it was not fetched yet, or the file is damaged, foreign
+        or hostile.
 
     """
-    file = find_model(model, depth_range)
-    if file is None:
-        return _untrained(with_range(PRESETS[os.fspath(model)], depth_range))
-    return file.load()
+    if not untrained:
+        return find_model(model, depth_range).load()
+    name = os.fspath(model)
+    if name not in PRESETS:
+        raise ModelError(f'model {name!r} is no preset ({", ".join(PRESETS)}) to be untrained')
+    check_range(depth_range)
+    return _untrained(with_range(PRESETS[name], depth_range))
 
 
 def save_checkpoint(

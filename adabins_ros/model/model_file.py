@@ -18,6 +18,7 @@ from typing import Any, TYPE_CHECKING
 from adabins_ros.extras import MissingExtra, require
 from adabins_ros.model.config import AdaBinsConfig, PRESETS
 from adabins_ros.model.errors import ModelError
+from adabins_ros.model.known_weights import fetched
 from pydantic import ValidationError
 
 if TYPE_CHECKING:
@@ -43,11 +44,8 @@ class ModelFile:
 
 
 def find_model(
-    model: str | os.PathLike[str],
-    depth_range: tuple[float, float] | None = None,
-    *,
-    head_only: bool = False,
-) -> ModelFile | None:
+    model: str | os.PathLike[str], depth_range: tuple[float, float] | None = None
+) -> ModelFile:
     """
     Find a model and read what it is, which takes little time and memory.
 
@@ -55,14 +53,10 @@ def find_model(
     ----------
     model, depth_range
         As for ``load_model``.
-    head_only : bool
-        Do not look into an authors' file, which takes torch and seconds.
 
     Returns
     -------
-    ModelFile or None
-        None for a preset without embedded weights, which has no file, and for what was not looked
-        into.
+    ModelFile
 
     Raises
     ------
@@ -72,16 +66,40 @@ def find_model(
         If it is an authors' file, and torch, which alone can read it, is not installed.
 
     """
-    _check_range(depth_range)
-    name = os.fspath(model)
-    if name in PRESETS:
-        embedded = WEIGHTS / f'{name}.safetensors'
-        return _describe_ours(embedded, depth_range) if embedded.is_file() else None
-    path = Path(name).expanduser()
+    path, is_ours = _first_look(model, depth_range)
+    return (_describe_ours if is_ours else _describe_official)(path, depth_range)
+
+
+def check_model(
+    model: str | os.PathLike[str], depth_range: tuple[float, float] | None = None
+) -> None:
+    """
+    Refuse what a first look shows to be no model; an authors' file would take torch and seconds.
+
+    Raises
+    ------
+    ModelError, MissingExtra
+        As ``find_model``.
+
+    """
+    path, is_ours = _first_look(model, depth_range)
+    if is_ours:
+        _describe_ours(path, depth_range)
+    else:
+        require_torch(path)
+
+
+def _first_look(
+    model: str | os.PathLike[str], depth_range: tuple[float, float] | None
+) -> tuple[Path, bool]:
+    """Return the file of a model, and whether it is ours; the other kind is the authors'."""
+    check_range(depth_range)
+    path = model_path(model)
     if not path.is_file():
         what = 'is a folder' if path.is_dir() else 'does not exist'
         raise ModelError(
-            f'model {name!r} is not a preset ({", ".join(PRESETS)}) and as a file it {what}'
+            f'model {os.fspath(model)!r} is not a preset ({", ".join(PRESETS)}) and as a file it '
+            f'{what}'
         )
     try:
         with path.open('rb') as file:
@@ -89,16 +107,37 @@ def find_model(
     except OSError as error:
         raise ModelError(f"model file {path} can't be read: {error.strerror}") from error
     if len(start) == 9 and start[8:9] == b'{':
-        return _describe_ours(path, depth_range)
+        return path, True
     if start[:2] == b'PK' or start[:1] == b'\x80':
-        if head_only:
-            require_torch(path)
-            return None
-        return _describe_official(path, depth_range)
+        return path, False
     raise ModelError(
         f'model file {path} is neither safetensors nor a torch checkpoint (it starts with '
         f'{start!r}); an interrupted download or a Git LFS pointer looks like this'
     )
+
+
+def is_embedded(model: str) -> bool:
+    """Tell whether a name is that of a preset whose weights come with the package."""
+    return model in PRESETS and (WEIGHTS / f'{model}.safetensors').is_file()
+
+
+def model_path(model: str | os.PathLike[str]) -> Path:
+    """
+    Return where the file of a model is: a preset, fetched weights or a path, which need not exist.
+
+    Raises
+    ------
+    ModelError
+        If they are weights that were not fetched yet, with the command that does.
+
+    """
+    name = os.fspath(model)
+    if is_embedded(name):
+        return WEIGHTS / f'{name}.safetensors'
+    path = Path(name).expanduser()
+    if name not in PRESETS and path.is_file():
+        return path
+    return fetched(name) or path
 
 
 def require_torch(path: Path) -> None:
@@ -189,7 +228,8 @@ def _describe_official(path: Path, depth_range: tuple[float, float] | None) -> M
     return ModelFile(path, config, count, lambda: load_official(path, depth_range))
 
 
-def _check_range(depth_range: tuple[float, float] | None) -> None:
+def check_range(depth_range: tuple[float, float] | None) -> None:
+    """Refuse a depth range, metres, that is none."""
     if depth_range is not None and not 0 < depth_range[0] < depth_range[1] < float('inf'):
         raise ModelError(
             f'depth_range {depth_range} m must be (min, max) with 0 < min < max, such as '

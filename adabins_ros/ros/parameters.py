@@ -78,8 +78,8 @@ class DepthNodeSettings:
 
     model: str = _parameter(
         'adabins-lite',
-        'Preset (adabins-lite, adabins-nyu, adabins-kitti) or file (AdaBins_nyu.pt); set while '
-        'the node runs, it is loaded beside the old one: see model_active and model_change',
+        'adabins-lite, what `adabins fetch` got (adabins-nyu, hf:OWNER/NAME/FILE), or a file; set '
+        'while the node runs, it is loaded beside the old one: see model_active and model_change',
     )
     device: str = _parameter('auto', 'auto, cpu, cuda or cuda:N', live=False)
     precision: str = _parameter(

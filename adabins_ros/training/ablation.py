@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from adabins_ros.evaluation.protocols import published
-from adabins_ros.model import load_model
 from adabins_ros.model.config import BinStrategy
 from adabins_ros.training.config import TrainingConfig
 from adabins_ros.training.run_directory import (
@@ -22,6 +21,7 @@ from adabins_ros.training.run_directory import (
     write_whole,
 )
 from adabins_ros.training.runs import begin, continued_config, go_on
+from adabins_ros.training.starting_network import loaded_model
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -134,7 +134,7 @@ def _train_all(output: Path, config: TrainingConfig, overrides: Sequence[str]) -
 
 
 def _tell_of_advantage(config: TrainingConfig, console: Console) -> None:
-    start = load_model(config.network.model).config
+    start = loaded_model(config.network.model).config
     if start.trained and not config.network.from_scratch:
         console.print(
             f'{start.name} was trained with {start.bin_strategy} bins, which keep their weights '

@@ -17,13 +17,14 @@ from adabins_ros.frames import (
     RecordingError,
     SourceReport,
 )
-from adabins_ros.model import AdaBinsConfig, load_model
+from adabins_ros.model import AdaBinsConfig
 from adabins_ros.recordings import extract_frames, survey
 from adabins_ros.recordings.progress import extraction_bar
 from adabins_ros.training.augmentation import Augmentation
 from adabins_ros.training.config import DataConfig, TrainingConfig
 from adabins_ros.training.dataset import RgbdDataset, UNUSABLE
 from adabins_ros.training.splits import Split, split_frames
+from adabins_ros.training.starting_network import loaded_model
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -110,7 +111,7 @@ def build_data(
         The model's configuration can't be read.
 
     """
-    network = network or load_model(config.network.model).config
+    network = network or loaded_model(config.network.model).config
     data = config.data
     sources, held_out_sources = _sources(data, folders)
     held_out = range(len(sources), len(sources) + len(held_out_sources))

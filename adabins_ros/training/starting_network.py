@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, ModelError, PRESETS
+from adabins_ros.model.model_file import is_embedded
 from adabins_ros.training.config import NetworkConfig
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -41,7 +42,7 @@ def starting_network(
         If the model, the change, the encoder's weights or the size does not work.
 
     """
-    loaded = load_model(config.model)
+    loaded = loaded_model(config.model)
     wanted = _changed(loaded.config, config, size)
     if size is not None and not wanted.is_legal_size(*size):
         raise ModelError(
@@ -65,6 +66,22 @@ def starting_network(
     if config.encoder_weights is not None and not from_timm:
         _fill_encoder(network, Path(config.encoder_weights).expanduser())
     return network
+
+
+def loaded_model(model: str) -> AdaBins:
+    """
+    Load what a run starts from.
+
+    A preset whose weights do not come with the package stands for its architecture, with random
+    weights, whether they were fetched or not: their file's path or hf: name starts from them.
+
+    Raises
+    ------
+    ModelError
+        As ``load_model``.
+
+    """
+    return load_model(model, untrained=model in PRESETS and not is_embedded(model))
 
 
 def _changed(

@@ -14,8 +14,9 @@ from adabins_ros.inference.checking import largest_difference_m, preferred
 from adabins_ros.inference.deployment import AS_WRITTEN, deploy, Rewrites
 from adabins_ros.inference.engines.engine import Engine, is_installed, Place
 from adabins_ros.inference.export import network_run, write_onnx
-from adabins_ros.inference.kept import cache_folder, Kept, key_of_network
+from adabins_ros.inference.kept import Kept, key_of_network
 from adabins_ros.model import AdaBins, AdaBinsConfig, ModelError
+from adabins_ros.package_files import cache_folder
 import numpy as np
 import pytest
 import torch

@@ -158,7 +158,7 @@ def test_a_missing_gpu_is_said() -> None:
 
 
 def test_an_untrained_network_does_not_pretend() -> None:
-    predictor = DepthPredictor.from_pretrained('adabins-nyu', device='cpu')
+    predictor = DepthPredictor.from_pretrained('adabins-nyu', device='cpu', untrained=True)
     assert not predictor.is_trained
     assert 'untrained: depth is meaningless' in predictor.description
 

@@ -86,7 +86,7 @@ def test_the_commands_are_in_bin_and_the_files_are_found(
 
     prefix = environment_python.parents[1]
     assert not (prefix / 'lib' / 'adabins_ros').exists(), 'setup.cfg has diverted the scripts'
-    for name in ('adabins', 'depth_node', 'evaluate', 'play_bag', 'training'):
+    for name in ('adabins', 'depth_node', 'evaluate', 'fetch', 'play_bag', 'training'):
         assert (prefix / 'bin' / name).stat().st_mode & 0o111
 
     code = (

@@ -67,7 +67,7 @@ def test_ranges_and_choices_are_told(station):
         ({'horizontal_fov_deg': 180.0}, ['horizontal_fov_deg', '180.0', '179']),
         ({'rectify': 'yes'}, ["rectify = 'yes'", 'true or false']),
         ({'autostart': False}, ['read-only']),
-        ({'model': 'adabins-nyu'}, ['model', 'adabins-nyu', 'no weights here']),
+        ({'model': 'adabins-nyu'}, ['model', 'weights are not here', 'fetch adabins-nyu']),
         ({'device': 'cuda'}, ['device', 'deactivate and clean up']),
         ({'image_transport': 'compressed'}, ['image_transport', 'deactivate and clean up']),
     ],

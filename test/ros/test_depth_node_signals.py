@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+from adabins_ros.model import load_model, save_checkpoint
 import pytest
 from sensor_msgs.msg import Image
 
@@ -33,11 +34,21 @@ def wait_for_log(process, text: str, timeout_s: float = 60) -> None:
             process.process.wait(0.05)
 
 
+@pytest.fixture(scope='module')
+def large_model(tmp_path_factory):
+    """Return a checkpoint of the authors' network."""
+    path = tmp_path_factory.mktemp('model') / 'large.safetensors'
+    save_checkpoint(load_model('adabins-nyu', untrained=True), path)
+    return path
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_the_middle_of_a_frame_ends_the_node(start_node, make_station, number):
+def test_a_signal_in_the_middle_of_a_frame_ends_the_node(
+    start_node, make_station, large_model, number
+):
     # The authors' network takes seconds a frame on a CPU.
     namespace = f'midframe_{number.name.lower()}'
-    process = start_node(namespace, model='adabins-nyu', device='cpu')
+    process = start_node(namespace, model=str(large_model), device='cpu', engine='torch')
     station = make_station(namespace)
     station.wait_until_active()
     station.listen('depth/image')
