@@ -147,7 +147,8 @@ def write_onnx(
         The file.
     fixed_size : (int, int), optional
         Height and width of the only images that it will take, for runtimes that want that. By
-        default it takes any legal size, as fast: the engines here plan for each size that comes.
+        default it takes any legal size, as fast: the engines here plan for each size that comes;
+        with an encoder of windows (Swin) the size of training alone.
     overwrite : bool
         Replace an existing file.
 
@@ -162,6 +163,8 @@ def write_onnx(
     """
     require('train', 'onnx', what='an export to ONNX')
     network = copy.deepcopy(network).cpu().eval()
+    if fixed_size is None and not network.encoder.any_size:
+        fixed_size = network.config.input_size
     if fixed_size is not None:
         try:
             check_legal(fixed_size, network.config)

@@ -187,7 +187,8 @@ class AdaBins(nn.Module):
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
                 decays = parameter.ndim > 1 and not name.endswith('positional_encodings')
-                groups.setdefault((name.startswith('encoder.'), decays), []).append(parameter)
+                in_encoder = name.startswith(('encoder.backbone.', 'encoder.head.'))
+                groups.setdefault((in_encoder, decays), []).append(parameter)
         return [
             {
                 'params': parameters,

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 STRIDES = (2, 4, 8, 16, 32)
 
@@ -13,10 +14,13 @@ class Encoder(nn.Module):
     """
     A timm backbone as a pyramid of five features.
 
+    A backbone that begins at stride 4 (ConvNeXt, Swin) gets a small stem beside it for stride 2,
+    which nobody has trained.
+
     Parameters
     ----------
     name : str
-        Any timm model with features at strides 2, 4, 8, 16 and 32.
+        Any timm model with features at strides 4, 8, 16 and 32, and perhaps 2.
     use_head : bool
         Apply the backbone's ``conv_head`` (an EfficientNet's last 1x1 convolution, before its norm
         and activation) to the stride-32 feature, as the authors' code does.
@@ -45,15 +49,34 @@ class Encoder(nn.Module):
         if not timm.is_model(architecture):
             near = ', '.join(timm.list_models(f'*{architecture.split("_")[-1]}*')[:5])
             raise ValueError(f'timm has no encoder {name!r}; near names: {near or "none"}')
-        self.backbone = timm.create_model(name, features_only=True, pretrained=pretrained)
+        # A Swin is made for images of one size unless it is told otherwise.
+        windows = architecture.startswith(('swin_', 'swinv2_')) and '_cr_' not in architecture
+        options: dict[str, Any] = {'strict_img_size': False} if windows else {}
+        self.backbone = timm.create_model(
+            name, features_only=True, pretrained=pretrained, **options
+        )
+        self.any_size = not windows
+        """Whether a graph that is exported for one size holds for others; not with windows."""
         info: Any = self.backbone.feature_info
         reductions = tuple(info.reduction())
-        if reductions[-5:] != STRIDES:
+        channels = list(info.channels()[-5:])
+        self.stem: nn.Module | None = None
+        if reductions == STRIDES[1:]:
+            channels.insert(0, channels[0] // 2)
+            self.stem = nn.Sequential(
+                nn.Conv2d(3, channels[0], 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(channels[0]),
+                nn.LeakyReLU(),
+                nn.Conv2d(channels[0], channels[0], 3, padding=1, bias=False),
+                nn.BatchNorm2d(channels[0]),
+                nn.LeakyReLU(),
+            )
+        elif reductions[-5:] != STRIDES:
             raise ValueError(
                 f'encoder {name!r} has features at strides {reductions}, but {STRIDES} are '
-                'needed; choose an EfficientNet, MobileNet, ResNet or another such backbone'
+                'needed, or all but the first; choose an EfficientNet, MobileNet, ResNet, '
+                'ConvNeXt, Swin or another such backbone'
             )
-        channels = list(info.channels()[-5:])
         self.head: nn.Module = nn.Identity()
         if use_head:
             self.head, channels[-1] = self._conv_head(name, channels[-1], pretrained)
@@ -88,5 +111,13 @@ class Encoder(nn.Module):
             Five features at strides 2, 4, 8, 16, 32.
 
         """
-        features = self.backbone(image)[-5:]
+        if self.stem is None:
+            features = self.backbone(image)[-5:]
+        else:
+            # To whole patches of stride 4, with the mean colour.
+            height, width = image.shape[-2:]
+            padded = functional.pad(image, (0, -width % 4, 0, -height % 4))
+            features = [self.stem(image), *self.backbone(padded)]
+            if self.backbone.output_fmt == 'NHWC':
+                features[1:] = [feature.permute(0, 3, 1, 2) for feature in features[1:]]
         return [*features[:4], self.head(features[4])]

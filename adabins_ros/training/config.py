@@ -21,6 +21,11 @@ class NetworkConfig(Section):
     from_scratch: bool = Field(
         False, description="random weights in place of the model's, whose architecture stays"
     )
+    encoder: str | None = Field(
+        None,
+        description='another timm model, such as convnext_tiny.dinov3_lvd1689m, with its own '
+        'normalisation and, with encoder_weights, weights; none: as the model has it',
+    )
     encoder_weights: str | None = Field(
         None,
         description="what the encoder starts from: 'imagenet' (timm fetches it), or a file of "

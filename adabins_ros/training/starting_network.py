@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import torch
 
 _UNTRAINED = {'trained': False, 'provenance': '', 'std_factor': 1.0}
-_CHANGES = ('bin_strategy', 'num_bins', 'min_depth', 'max_depth')
+_CHANGES = ('encoder', 'bin_strategy', 'num_bins', 'min_depth', 'max_depth')
 
 
 def starting_network(
@@ -54,6 +54,8 @@ def starting_network(
         torch.manual_seed(seed)
         try:
             network = AdaBins(wanted, pretrained_encoder=from_timm)
+        except ValueError as error:
+            raise ModelError(str(error)) from error
         except (OSError, RuntimeError) as error:
             raise ModelError(
                 f"timm can't give the ImageNet weights of {wanted.encoder} "
@@ -62,7 +64,8 @@ def starting_network(
             ) from error
     random_preset = config.model in PRESETS and not loaded.config.trained
     if not random_preset and not config.from_scratch:
-        _keep_what_fits(network, loaded, but_encoder=from_timm)
+        other = wanted.encoder != loaded.config.encoder
+        _keep_what_fits(network, loaded, but_encoder=from_timm or other)
     if config.encoder_weights is not None and not from_timm:
         _fill_encoder(network, Path(config.encoder_weights).expanduser())
     return network
@@ -92,6 +95,8 @@ def _changed(
     }
     if size is not None:
         changes['input_size'] = size
+    if changes.get('encoder', config.encoder) != config.encoder:
+        changes.update(_UNTRAINED, encoder_head=False, **_of_timm(changes['encoder']))
     if wanted.from_scratch:
         changes.update(_UNTRAINED)
     try:
@@ -99,6 +104,20 @@ def _changed(
     except ValidationError as error:
         problems = '; '.join(problem['msg'] for problem in error.errors())
         raise ModelError(f'the model {wanted.model} cannot be changed so: {problems}') from error
+
+
+def _of_timm(encoder: str) -> dict[str, Any]:
+    """Return the images that timm's weights of an encoder were trained on, and their licence."""
+    import timm
+
+    try:
+        known = timm.get_pretrained_cfg(encoder, allow_unregistered=False)
+    except RuntimeError as error:
+        raise ModelError(f'timm has no encoder {encoder!r}: {error}') from None
+    if known is None:
+        return {'licence': ''}
+    licence = f'encoder: {known.license}' if known.license else ''
+    return {'mean': known.mean, 'std': known.std, 'licence': licence}
 
 
 def _keep_what_fits(network: AdaBins, loaded: AdaBins, *, but_encoder: bool) -> None:

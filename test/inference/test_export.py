@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`adabins export` and what its file can do."""
 
+import json
 from pathlib import Path
 
 from adabins_ros import DepthPredictor
 from adabins_ros.cli import app
-from adabins_ros.inference.export import export_onnx, ExportError
+from adabins_ros.inference.export import export_onnx, ExportError, write_onnx
 from adabins_ros.inference.onnx_file import read_onnx
 from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, ModelError, save_checkpoint
 import numpy as np
@@ -113,6 +114,20 @@ def test_a_file_of_the_first_edition_still_loads(
         rtol=0,
         atol=1e-4,
     )
+
+
+@pytest.mark.parametrize(
+    ('encoder', 'size'), [('test_convnext', None), ('swin_tiny_patch4_window7_224', (64, 96))]
+)
+def test_networks_on_todays_encoders_are_exported(
+    encoder: str, size: tuple[int, int] | None, repository: Path, tmp_path: Path
+) -> None:
+    text = (repository / 'test/training/tiny_network.json').read_text()
+    config = AdaBinsConfig.model_validate({**json.loads(text), 'encoder': encoder})
+    written = write_onnx(AdaBins(config), tmp_path / 'model.onnx')
+    # The windows of a Swin are cut for the size of training; any other encoder takes any size.
+    assert written.model.fixed_size == size
+    assert written.difference_m < 1e-4
 
 
 def test_nothing_is_overwritten(checkpoint: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, ModelError, save_checkpoint
+from adabins_ros.model.encoder import Encoder, STRIDES
 import pytest
 import torch
 
@@ -37,10 +38,13 @@ def tiny_config(strategy: str) -> AdaBinsConfig:
     )
 
 
-@pytest.fixture(params=STRATEGIES)
+@pytest.fixture(params=[*STRATEGIES, 'test_convnext'])
 def network(request: pytest.FixtureRequest) -> AdaBins:
     torch.manual_seed(0)
-    return AdaBins(tiny_config(request.param))
+    if request.param in STRATEGIES:
+        return AdaBins(tiny_config(request.param))
+    # Without stride 2.
+    return AdaBins(tiny_config('adaptive').model_copy(update={'encoder': request.param}))
 
 
 @pytest.mark.parametrize('size', SIZES)
@@ -155,8 +159,18 @@ def test_an_unknown_encoder_is_named() -> None:
         AdaBins(config)
 
 
-def test_an_encoder_without_five_strides_is_refused() -> None:
-    config = tiny_config('adaptive').model_copy(update={'encoder': 'swin_tiny_patch4_window7_224'})
+@pytest.mark.parametrize('size', SIZES)
+def test_an_encoder_of_windows_takes_any_size(size: tuple[int, int]) -> None:
+    with torch.device('meta'):
+        encoder = Encoder('swin_tiny_patch4_window7_224')
+        features = encoder.eval()(torch.rand(1, 3, *size))
+    for feature, channels, stride in zip(features, encoder.channels, STRIDES, strict=True):
+        expected = (1, channels, -(-size[0] // stride), -(-size[1] // stride))
+        assert feature.shape == expected
+
+
+def test_an_encoder_without_the_strides_is_refused() -> None:
+    config = tiny_config('adaptive').model_copy(update={'encoder': 'test_vit'})
     with pytest.raises(ValueError, match='strides'):
         AdaBins(config)
 

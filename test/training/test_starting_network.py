@@ -85,6 +85,27 @@ def test_encoder_weights_of_another_library_are_taken_in_their_order(
         starting_network(NetworkConfig(model=str(model), encoder_weights=str(weights)))
 
 
+def test_another_encoder_starts_with_its_own_normalisation_and_the_rest_is_kept(
+    model: Path,
+) -> None:
+    config = NetworkConfig(model=str(model), encoder='convnext_atto.d2_in1k')
+    network = starting_network(config)
+    assert network.config.encoder == 'convnext_atto.d2_in1k'
+    assert (network.config.mean, network.config.trained) == ((0.485, 0.456, 0.406), False)
+    before = load_model(model).state_dict()
+    for name, tensor in network.mini_vit.state_dict().items():
+        assert tensor.equal(before[f'mini_vit.{name}']), name
+    names = {
+        group['name']: {id(parameter) for parameter in group['params']}
+        for group in network.parameter_groups(1e-3)
+    }
+    assert {id(each) for each in network.encoder.stem.parameters() if each.ndim > 1} <= names[
+        'rest'
+    ]
+    with pytest.raises(ModelError, match='timm has no encoder'):
+        starting_network(NetworkConfig(model=str(model), encoder='convnext_gigantic'))
+
+
 @pytest.mark.parametrize('content', [b'', b'nothing of the kind', None])
 def test_encoder_weights_that_do_not_fit_are_named(
     content: bytes | None, model: Path, tmp_path: Path
