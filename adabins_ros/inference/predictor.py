@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import logging
 import math
 import os
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from adabins_ros.inference.choosing import Running
 from adabins_ros.inference.estimate import DepthEstimate, estimate_together
 from adabins_ros.inference.finding import find, Model, of_network
-from adabins_ros.inference.input_size import check_legal, inference_size
+from adabins_ros.inference.input_size import check_legal, far_from_training, inference_size
 from adabins_ros.inference.resizing import check_image
 from adabins_ros.inference.smoothing import can_smooth, Smoothing
 from adabins_ros.model.errors import ModelError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from adabins_ros.model.adabins import AdaBins
 
 __all__ = ['DepthEstimate', 'DepthPredictor', 'Smoothing']
+log = logging.getLogger(__name__)
 
 
 class DepthPredictor:
@@ -61,6 +63,8 @@ class DepthPredictor:
         try:
             if inference_size is not None:
                 check_legal(inference_size, self.config)
+                if hint := far_from_training(inference_size, self.config):
+                    log.warning('%s', hint)
             usual = self._size(self.config.input_size)
         except ValueError as error:
             raise ModelError(str(error)) from error

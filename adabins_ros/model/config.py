@@ -53,6 +53,9 @@ class AdaBinsConfig(BaseModel):
     max_tokens: int = Field(500, ge=1, description='learned positions; the most patches')
 
     input_size: tuple[int, int] = Field((480, 640), description='height, width in training')
+    exact_sizes: tuple[tuple[int, int], ...] = Field(
+        (), description='other sizes to take as they are: crops or whole images of that scale'
+    )
     training_focal_length_px: float = Field(518.86, gt=0)
     std_factor: float = Field(
         1.0, gt=0, description="calibration: factor on the bins' standard deviation"
@@ -101,6 +104,8 @@ class AdaBinsConfig(BaseModel):
 
 _AUTHORS = {
     'bin_eps': 0.1,
+    # Their evaluation's images (NYU, KITTI's kb-crop) and training crops.
+    'exact_sizes': ((480, 640), (416, 544), (352, 1216)),
     'licence': 'weights: see https://github.com/shariqfarooq123/AdaBins (GPL-3.0)',
 }
 

@@ -98,8 +98,9 @@ def test_full_convolutions_and_a_padded_bottleneck_too(tiny: AdaBinsConfig, cach
     made = network(
         tiny, decoder_convolution='full', bottleneck_padding=1, decoder_channels=channels
     )
-    plain = DepthPredictor(made, device='cpu', engine='torch', flip_average=True)
-    other = DepthPredictor(made, device='cpu', engine='onnx', flip_average=True)
+    options: dict = {'flip_average': True, 'inference_size': (91, 121)}
+    plain = DepthPredictor(made, device='cpu', engine='torch', **options)
+    other = DepthPredictor(made, device='cpu', engine='onnx', **options)
     expected, actual = plain.predict(photo(91, 121)), other.predict(photo(91, 121))
     assert other.engine == 'onnx'
     assert actual.inference_size == (91, 121)

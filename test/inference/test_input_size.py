@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any camera size finds a legal inference size."""
 
+from collections.abc import Callable
+import json
+from pathlib import Path
+
+from adabins_ros import DepthPredictor
 from adabins_ros.inference.input_size import inference_size
 from adabins_ros.model import PRESETS
+import cv2
 from hypothesis import given, settings, strategies
+import numpy as np
 import pytest
 
 SIDES = strategies.integers(48, 3840)
@@ -21,10 +28,15 @@ def test_any_camera_gets_a_legal_size_of_its_aspect(name: str, height: int, widt
         assert abs(error - 1) <= 1.1 / min(size)
 
 
-@pytest.mark.parametrize('size', [(480, 640), (416, 544), (352, 1216), (481, 641), (427, 565)])
-def test_a_legal_size_is_used_as_it_is(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize('size', [(480, 640), (416, 544), (352, 1216)])
+def test_the_authors_sizes_are_used_as_they_are(size: tuple[int, int]) -> None:
     assert inference_size(size, PRESETS['adabins-nyu']) == size
     assert inference_size(size, PRESETS['adabins-kitti']) == size
+
+
+@pytest.mark.parametrize('size', [(481, 641), (467, 622), (490, 650)])
+def test_a_legal_size_near_the_trainings_is_used_as_it_is(size: tuple[int, int]) -> None:
+    assert inference_size(size, PRESETS['adabins-nyu']) == size
 
 
 @pytest.mark.parametrize(
@@ -36,10 +48,58 @@ def test_a_legal_size_is_used_as_it_is(size: tuple[int, int]) -> None:
         ('adabins-lite', (480, 640), (240, 320)),
         ('adabins-lite', (240, 320), (240, 320)),
         ('adabins-lite', (1280, 960), (320, 240)),
+        # Legal, but at another scale than the training's.
+        ('adabins-lite', (120, 160), (240, 320)),
+        ('adabins-lite', (180, 240), (240, 320)),
+        ('adabins-lite', (224, 224), (277, 277)),
+        ('adabins-lite', (180, 320), (208, 370)),
+        ('adabins-lite', (160, 120), (320, 240)),
+        ('adabins-lite', (300, 400), (240, 320)),
+        ('adabins-nyu', (427, 565), (482, 638)),
+        ('adabins-nyu', (360, 480), (480, 640)),
+        ('adabins-kitti', (374, 1238), (360, 1190)),
     ],
 )
 def test_common_cameras(name: str, camera: tuple[int, int], expected: tuple[int, int]) -> None:
     assert inference_size(camera, PRESETS[name]) == expected
+
+
+@pytest.mark.parametrize('size', [(120, 160), (144, 192), (180, 240), (224, 224)])
+def test_a_small_picture_is_understood_as_a_large_one(
+    size: tuple[int, int], shared_data: Callable[[str], Path]
+) -> None:
+    folder = shared_data('sequence')
+    camera = json.loads((folder / 'camera.json').read_text())
+    predictor = DepthPredictor.from_pretrained('adabins-lite', device='cpu')
+    shares = {'small': [], 'usual': []}
+    for path in sorted((folder / 'rgb').iterdir())[::10]:
+        image = cv2.imread(str(path))[..., ::-1]
+        depth = cv2.imread(str(folder / 'depth' / f'{path.stem}.png'), -1) / 1000
+        if size == (224, 224):
+            image, depth = image[8:232, 48:272], depth[8:232, 48:272]
+        usual = inference_size(image.shape[:2], predictor.config)
+        for name, wanted in (('small', size), ('usual', usual)):
+            seen = cv2.resize(image, wanted[::-1], interpolation=cv2.INTER_AREA)
+            truth = cv2.resize(depth, wanted[::-1], interpolation=cv2.INTER_NEAREST)
+            focal = camera['fx'] * wanted[1] / image.shape[1]
+            ratio = predictor.predict(seen, focal).depth / np.where(truth > 0, truth, np.nan)
+            shares[name].append(np.nanmean(np.abs(np.log(ratio)) < np.log(1.25)))
+    assert np.mean(shares['small']) > np.mean(shares['usual']) - 0.03
+    assert np.mean(shares['usual']) > 0.8
+
+
+def test_a_size_far_from_the_trainings_is_taken_with_a_hint(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    predictor = DepthPredictor.from_pretrained(
+        'adabins-lite', device='cpu', inference_size=(120, 160)
+    )
+    estimate = predictor.predict(np.zeros((240, 320, 3), np.uint8))
+    assert estimate.inference_size == (120, 160)
+    assert '120x160 is 0.5 times the scale of 240x320' in caplog.text
+    caplog.clear()
+    DepthPredictor.from_pretrained('adabins-lite', device='cpu', inference_size=(240, 330))
+    assert not caplog.text
 
 
 def test_a_budget_shrinks_a_legal_size() -> None:

@@ -180,7 +180,7 @@ def test_depth_equals_the_authors_graph(
 
     # Other engines are held to torch's depth when they are built, which takes a minute here.
     predictor = DepthPredictor.from_pretrained(
-        saved(name), device='cpu', engine='torch', flip_average=flip
+        saved(name), device='cpu', engine='torch', flip_average=flip, inference_size=size
     )
     estimate = predictor.predict(image)
 
