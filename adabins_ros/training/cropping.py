@@ -79,7 +79,7 @@ def cut_out(
 
     """
     matrix = _source_from_target(box, size, angle_deg, flip)
-    if np.count_nonzero(depth) < SPARSE_SHARE * depth.size:
+    if cv2.countNonZero(depth) < SPARSE_SHARE * depth.size:
         cut_depth = _scattered(depth, matrix, size)
     else:
         nearest = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
