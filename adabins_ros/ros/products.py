@@ -124,7 +124,7 @@ class Product:
     needs_network, needs_intrinsics : bool
         What has to be there: without, the product is not made.
     other_form_of : str
-        Name of the product that says the same; the demo records that one alone.
+        What says the same, a product or the camera's own image; the demo records that one alone.
     can_be_held : bool
         Robots move by it: not made where `Frame.is_held`.
 
@@ -197,6 +197,10 @@ def _points(frame: Frame) -> PointCloud2:
     return _filled(PointCloud2, frame.header, fields)
 
 
+def _color_image(frame: Frame) -> Image:
+    return _image(frame.rgb, 'rgb8', frame)
+
+
 def _bin_centers(frame: Frame) -> Float32MultiArray:
     centers = frame.estimated.bin_centers
     dimension = MultiArrayDimension(label='bin_centers', size=len(centers), stride=len(centers))
@@ -258,6 +262,25 @@ PRODUCTS = (
         DiagnosticArray,
         _status,
         'what is known of the true scale of this frame, and why if it is not',
+    ),
+    # Not `image`: image_transport would take the node's own input, camera_info, for its camera.
+    # They wait for the network, so that no frame has colours that can have no depth.
+    Product(
+        'color_image',
+        'color/image',
+        Image,
+        _color_image,
+        'rgb8, the picture that the network saw (rectified if that was asked for)',
+        other_form_of='the image of the camera',
+    ),
+    Product(
+        'color_camera_info',
+        'color/camera_info',
+        CameraInfo,
+        _camera_info,
+        'intrinsics of color/image, those of the depth',
+        needs_intrinsics=True,
+        other_form_of='camera_info',
     ),
 )
 """In the order in which they are made and published."""

@@ -8,6 +8,7 @@ from typing import Any
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages.clouds import read_cloud
 from adabins_ros.messages.compressed import compressed_rgb_fields
+from adabins_ros.messages.fields import stamp_ns
 from adabins_ros.messages.images import decode_rgb, RGB_ENCODINGS
 import numpy as np
 import pytest
@@ -272,6 +273,38 @@ def test_rectify_removes_the_distortion_from_image_and_intrinsics(station):
     assert np.isnan(corners['straight']['z'])
     assert corners['plain']['rgb'].view('<u4') != 0
     assert np.isfinite(corners['plain']['z'])
+
+
+@pytest.mark.parametrize('rectify', [False, True])
+def test_every_depth_has_the_picture_that_the_network_saw(station, rectify):
+    topics = ('depth/image', 'depth/camera_info', 'color/image', 'color/camera_info')
+    bent = PinholeCamera(WIDTH, HEIGHT, 55.0, 55.0, 31.5, 23.5, 'plumb_bob', (0.5, 0.0, 0, 0, 0))
+    image, info = solid_image('rgb8'), info_of(bent)
+    station.set_parameters(rectify=rectify)
+    answer = station.exchange(image, info, *topics)
+    seen = decode_rgb(answer['color/image'])
+    assert tuple(seen[HEIGHT // 2, WIDTH // 2]) == COLOR
+    assert tuple(seen[0, 0]) == ((0, 0, 0) if rectify else COLOR)
+    assert answer['color/camera_info'] == answer['depth/camera_info']
+    for topic in topics:
+        station.received[topic].clear()
+    for _ in range(90):
+        station.publish(image, info)
+        station.spin_for(lambda: False, 1 / 30)
+
+    def frames(topic: str) -> list[tuple[int, str, int, int]]:
+        return [
+            (stamp_ns(m.header.stamp), m.header.frame_id, m.width, m.height)
+            for m in station.received[topic]
+        ]
+
+    last = station.exchange(image, info, *topics)['depth/image'].header.stamp
+    station.set_parameters(rectify=False)
+    depths = frames('depth/image')
+    assert len(depths) > 20
+    assert depths[-1] == (stamp_ns(last), image.header.frame_id, WIDTH, HEIGHT)
+    for topic in topics[1:]:
+        assert frames(topic) == depths, topic
 
 
 @pytest.mark.parametrize('format_', ['jpeg', 'png'])

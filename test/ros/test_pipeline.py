@@ -179,6 +179,18 @@ def test_what_needs_no_network_comes_first_and_does_not_run_it():
     assert len(estimator.focal_lengths) == 1
 
 
+def test_a_frame_that_has_no_depth_has_no_colours_either():
+    class Broken(Renderer):
+        def predict(self, image: Any, *options: Any, **more: Any) -> DepthEstimate:
+            raise RuntimeError('out of memory')
+
+    pairs, came = {'image', 'color_image', 'color_camera_info'}, []
+    with pytest.raises(RuntimeError, match='out of memory'):
+        came += run(Broken((0, 0, 1), CAMERA), info_of(CAMERA), pairs)
+    assert not came
+    assert set(run(Renderer((0, 0, 1), CAMERA), None, pairs)) == {'image', 'color_image'}
+
+
 def test_every_product_has_its_switch_and_its_line_in_the_help(capsys):
     with pytest.raises(SystemExit):
         depth_node.main(['--help'])
