@@ -307,7 +307,7 @@ def main(args: list[str] | None = None) -> int:
         usage='depth_node [--ros-args -p PARAMETER:=VALUE -r TOPIC:=OTHER ...]',
         description='Metric depth, its standard deviation and points from a camera. '
         'Parameters: config/depth.yaml, or ros2 param describe on the running node.',
-        epilog='Publishes:\n' + '\n'.join(f'  {p.topic:18} {p.description}' for p in PRODUCTS),
+        epilog='Publishes:\n' + '\n'.join(f'  {p.topic:31} {p.description}' for p in PRODUCTS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command_line = sys.argv[1:] if args is None else args

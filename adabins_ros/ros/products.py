@@ -20,13 +20,15 @@ from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.geometry.depth_encoding import mark_range, millimetres, range_to_show
 from adabins_ros.geometry.gates import valid_points
 from adabins_ros.messages.clouds import cloud_fields
+from adabins_ros.messages.compressed import compressed_rgb_fields
+from adabins_ros.messages.compressed_depth import compressed_depth_fields
 from adabins_ros.messages.fields import camera_info_fields, ReusedArrays, ros_fields
 from adabins_ros.messages.images import image_fields
 from adabins_ros.ros.scale_status import scale_status
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiArrayLayout
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from adabins_ros.ros.parameters import DepthNodeSettings
     from adabins_ros.scale import ScaleFit
 
-Message = TypeVar('Message', CameraInfo, Image, PointCloud2)
+Message = TypeVar('Message', CameraInfo, CompressedImage, Image, PointCloud2)
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,19 @@ class Frame:
         out = self.memory.array('image', depth.shape, depth.dtype)
         return mark_range(depth, *self.limits, out)
 
+    @cached_property
+    def millimetres(self) -> NDArray[np.uint16]:
+        """Return depth (H, W), millimetres; 0 unknown or out of range."""
+        return millimetres(self.marked)
+
+    @cached_property
+    def colors(self) -> NDArray[np.uint8]:
+        """Return depth as a picture (H, W, 3)."""
+        settings, (_, model_farthest) = self.settings, self.model_range
+        farthest = settings.color_max_depth or settings.max_depth or model_farthest
+        out = self.memory.array('color', self.rgb.shape, self.rgb.dtype)
+        return depth_colors(self.marked, 0.0, farthest, out)
+
 
 @dataclass(frozen=True)
 class Product:
@@ -146,7 +161,7 @@ def _depth(frame: Frame) -> Image:
 
 
 def _depth_in_millimetres(frame: Frame) -> Image:
-    return _image(millimetres(frame.marked), '16UC1', frame)
+    return _image(frame.millimetres, '16UC1', frame)
 
 
 def _camera_info(frame: Frame) -> CameraInfo:
@@ -159,10 +174,7 @@ def _std(frame: Frame) -> Image:
 
 
 def _colors(frame: Frame) -> Image:
-    settings, (_, model_farthest) = frame.settings, frame.model_range
-    farthest = settings.color_max_depth or settings.max_depth or model_farthest
-    out = frame.memory.array('color', frame.rgb.shape, frame.rgb.dtype)
-    return _image(depth_colors(frame.marked, 0.0, farthest, out), 'rgb8', frame)
+    return _image(frame.colors, 'rgb8', frame)
 
 
 def _points(frame: Frame) -> PointCloud2:
@@ -199,6 +211,19 @@ def _points(frame: Frame) -> PointCloud2:
 
 def _color_image(frame: Frame) -> Image:
     return _image(frame.rgb, 'rgb8', frame)
+
+
+def _compressed_depth(frame: Frame) -> CompressedImage:
+    # Millimetres alone: the plugin's inverse depth for 32FC1 would lose with distance.
+    return _filled(CompressedImage, frame.header, compressed_depth_fields(frame.millimetres))
+
+
+def _compressed_colors(frame: Frame) -> CompressedImage:
+    return _filled(CompressedImage, frame.header, compressed_rgb_fields(frame.colors))
+
+
+def _compressed_color_image(frame: Frame) -> CompressedImage:
+    return _filled(CompressedImage, frame.header, compressed_rgb_fields(frame.rgb))
 
 
 def _bin_centers(frame: Frame) -> Float32MultiArray:
@@ -281,6 +306,31 @@ PRODUCTS = (
         'intrinsics of color/image, those of the depth',
         needs_intrinsics=True,
         other_form_of='camera_info',
+    ),
+    # What takes long comes last: nothing else of the frame waits for it.
+    Product(
+        'image_raw_compressed',
+        'depth/image_raw/compressedDepth',
+        CompressedImage,
+        _compressed_depth,
+        'depth/image_raw as PNG, without loss',
+        other_form_of='image',
+    ),
+    Product(
+        'color_compressed',
+        'depth/color/compressed',
+        CompressedImage,
+        _compressed_colors,
+        'depth/color as JPEG',
+        other_form_of='color',
+    ),
+    Product(
+        'color_image_compressed',
+        'color/image/compressed',
+        CompressedImage,
+        _compressed_color_image,
+        'color/image as JPEG',
+        other_form_of='the image of the camera',
     ),
 )
 """In the order in which they are made and published."""

@@ -7,9 +7,10 @@ from typing import Any
 
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages.clouds import read_cloud
-from adabins_ros.messages.compressed import compressed_rgb_fields
+from adabins_ros.messages.compressed import compressed_rgb_fields, decode_compressed_rgb
+from adabins_ros.messages.compressed_depth import decode_compressed_depth
 from adabins_ros.messages.fields import stamp_ns
-from adabins_ros.messages.images import decode_rgb, RGB_ENCODINGS
+from adabins_ros.messages.images import decode_depth, decode_rgb, RGB_ENCODINGS
 import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -305,6 +306,29 @@ def test_every_depth_has_the_picture_that_the_network_saw(station, rectify):
     assert depths[-1] == (stamp_ns(last), image.header.frame_id, WIDTH, HEIGHT)
     for topic in topics[1:]:
         assert frames(topic) == depths, topic
+
+
+def test_compressed_forms_hold_what_the_plain_images_hold(station):
+    columns, rows = np.arange(WIDTH, dtype=np.uint8), np.arange(HEIGHT, dtype=np.uint8)
+    rgb = np.dstack(
+        [3 * np.add.outer(rows, columns), *np.broadcast_arrays(rows[:, None], columns)]
+    )
+    image = Image(height=HEIGHT, width=WIDTH, encoding='rgb8', step=3 * WIDTH, data=rgb.tobytes())
+    plain = ('depth/image_raw', 'depth/color', 'color/image')
+    coded = (f'{plain[0]}/compressedDepth', *(f'{topic}/compressed' for topic in plain[1:]))
+    answer = station.exchange(image, info_of(CAMERA), *plain, *coded)
+    for topic in coded:
+        assert answer[topic].header == answer['depth/image_raw'].header, topic
+    depth = answer[coded[0]]
+    assert depth.format == '16UC1; compressedDepth png'
+    assert bytes(depth.data[:20]) == bytes(12) + b'\x89PNG\r\n\x1a\n'
+    np.testing.assert_array_equal(decode_compressed_depth(depth), decode_depth(answer[plain[0]]))
+    for topic in plain[1:]:
+        compressed = answer[f'{topic}/compressed']
+        assert compressed.format == 'rgb8; jpeg compressed bgr8'
+        wrong = decode_compressed_rgb(compressed).astype(int) - decode_rgb(answer[topic])
+        assert np.abs(wrong).mean() < 4, topic
+        assert abs(wrong.mean(axis=(0, 1))).max() < 2, topic
 
 
 @pytest.mark.parametrize('format_', ['jpeg', 'png'])

@@ -181,7 +181,10 @@ def test_what_needs_no_network_comes_first_and_does_not_run_it():
 
 def test_a_frame_that_has_no_depth_has_no_colours_either():
     class Broken(Renderer):
+        """A network that fails."""
+
         def predict(self, image: Any, *options: Any, **more: Any) -> DepthEstimate:
+            """Fail."""
             raise RuntimeError('out of memory')
 
     pairs, came = {'image', 'color_image', 'color_camera_info'}, []
