@@ -180,6 +180,8 @@ def test_what_needs_no_network_comes_first_and_does_not_run_it():
 
 
 def test_a_frame_that_has_no_depth_has_no_colours_either():
+    pairs, came = {'image', 'color_image', 'color_camera_info'}, []
+
     class Broken(Renderer):
         """A network that fails."""
 
@@ -187,7 +189,6 @@ def test_a_frame_that_has_no_depth_has_no_colours_either():
             """Fail."""
             raise RuntimeError('out of memory')
 
-    pairs, came = {'image', 'color_image', 'color_camera_info'}, []
     with pytest.raises(RuntimeError, match='out of memory'):
         came += run(Broken((0, 0, 1), CAMERA), info_of(CAMERA), pairs)
     assert not came
