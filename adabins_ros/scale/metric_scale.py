@@ -33,8 +33,8 @@ class ScaleOptions:
         What is believed before anything was measured: how far off the network is for a camera,
         and by how much more or less in one place.
     exponent_sigma : float
-        How far exponents lie from 1. Points of one line err together in it, so that it is hardly
-        smoothed.
+        How far exponents lie from 1. Points of one line err together in it, so that it is not
+        carried over to other frames.
     place_s : float
         Seconds after which a camera may well be somewhere else.
     frame_sigma : float
@@ -43,12 +43,17 @@ class ScaleOptions:
         Growth of what holds for the camera, per square root of a second.
     smallest_spread : float
         Points are never believed to lie closer about the truth than this,
-    effective_points : float
-        and so many of them count as independent, since neighbours share the network's errors,
+    points_for_one : float
+        and so many of them count as one, since neighbours share the network's errors,
+    fewest_effective, most_effective : float
+        though all together as two at least and ten at most,
     shared_sigma : float
         which leaves this to all points of a line or a cloud,
     single_sigma : float
         and this to the one point of a range finder.
+    image_sigma : float
+        How far the rest of the image is from one such independent point; more of them look at
+        more of it. It widens what is reported, not what is believed of the points.
     min_points : int
         A line or cloud needs as many consistent points.
     min_share : float
@@ -71,14 +76,17 @@ class ScaleOptions:
     second_parameter: bool = True
     camera_sigma: float = 0.8
     place_sigma: float = 0.3
-    exponent_sigma: float = 0.2
+    exponent_sigma: float = 0.25
     place_s: float = 1.5
     frame_sigma: float = 0.08
     drift_per_sqrt_s: float = 0.03
     smallest_spread: float = 0.15
-    effective_points: float = 6.0
-    shared_sigma: float = 0.05
+    points_for_one: float = 20.0
+    fewest_effective: float = 2.0
+    most_effective: float = 10.0
+    shared_sigma: float = 0.06
     single_sigma: float = 0.22
+    image_sigma: float = 0.5
     min_points: int = 5
     min_share: float = 0.35
     consistent: float = 0.4
@@ -268,12 +276,13 @@ class MetricScale:
             self._check_contradiction(evidence, line, stamp_s, source)
         known = math.isfinite(self._good_s)
         if known and self._is_beyond(line, mean, covariance):
-            self._check_outlier(evidence, source, stamp_s)
+            if not scene_changed:
+                self._check_outlier(evidence, source, stamp_s)
             mean, covariance = self._new_place(mean, covariance)
         if not evidence.single:
             line = self._line(evidence, mean, covariance, start=line.state)
         self._absorb(line, mean, covariance)
-        floor = self._own_sigma(line, evidence)
+        floor = self._image_sigma(line, evidence)
         self._floor = min(self._floor, floor) if stamp_s == self._good_s else floor
         self._log_pivot, self._good_s = evidence.log_pivot, stamp_s
         self._support = 1 if evidence.single else self._consistent(line)
@@ -295,12 +304,11 @@ class MetricScale:
         stays = math.exp(-elapsed_s / o.place_s)
         if scene_changed is not None:
             stays = 0.0 if scene_changed else 1.0
-        keep = np.array([1.0, stays, 0.5 * stays])
+        keep = np.array([1.0, stays, 0.0])
         mean, covariance = keep * mean, covariance * np.outer(keep, keep)
         drift = o.drift_per_sqrt_s**2 * min(elapsed_s, _LONGEST_DRIFT_S)
         place = (1 - stays**2) * o.place_sigma**2 + o.frame_sigma**2
-        exponent = (1 - keep[2] ** 2) * self._exponent_sigma**2
-        return mean, covariance + np.diag([drift, place, exponent])
+        return mean, covariance + np.diag([drift, place, self._exponent_sigma**2])
 
     def _new_place(
         self, mean: NDArray[np.float64], covariance: NDArray[np.float64]
@@ -330,7 +338,7 @@ class MetricScale:
             evidence.weight,
             _SEEN @ mean,
             inverse(prior),
-            effective=min(self.options.effective_points, evidence.points),
+            effective=self._effective(evidence),
             smallest_spread=self.options.smallest_spread,
             start=start,
         )
@@ -367,11 +375,22 @@ class MetricScale:
     def _own_sigma(self, line: Line, evidence: Evidence) -> float:
         """Return the sigma that the residuals allow: what the standard deviations leave open."""
         if evidence.single:
-            return self.options.single_sigma / 2
+            return self.options.single_sigma
         explained = float(np.median(np.square(evidence.relative_std)))
         unexplained = math.sqrt(max(line.spread**2 - explained, 0.0))
-        effective = min(self.options.effective_points, evidence.points)
-        return max(unexplained, line.spread / math.sqrt(effective))
+        return max(unexplained, line.spread / math.sqrt(self._effective(evidence)))
+
+    def _image_sigma(self, line: Line, evidence: Evidence) -> float:
+        """Return the sigma of the image's scale that the points leave, however often repeated."""
+        o = self.options
+        apart = 4.0 if evidence.single else self._effective(evidence)
+        return math.hypot(self._own_sigma(line, evidence), o.image_sigma / math.sqrt(apart))
+
+    def _effective(self, evidence: Evidence) -> float:
+        """Return how many independent points there are."""
+        o = self.options
+        several = max(evidence.points / o.points_for_one, o.fewest_effective)
+        return min(several, o.most_effective, evidence.points)
 
     def _consistent(self, line: Line) -> int:
         return int((np.abs(line.residuals) < self.options.consistent).sum())
