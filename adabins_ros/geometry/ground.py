@@ -66,7 +66,7 @@ def find_ground(
     nearest_m: float,
     farthest_m: float,
     level_deg: float = 15.0,
-    min_share: float = 0.05,
+    min_share: float = 0.085,
     max_share_below: float = 0.02,
 ) -> Ground:
     """

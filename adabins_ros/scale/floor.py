@@ -16,6 +16,9 @@ LARGEST_FACTOR = 1.25
 SMALLEST_FACTOR = 0.71
 """Nothing level lies below a floor, so that the network may be farther off to this side."""
 
+_CLEAR = 0.06
+"""Log of the distance by which the most frequent and the middle one may differ."""
+
 
 def floor_points(
     depth: NDArray[np.floating],
@@ -25,7 +28,7 @@ def floor_points(
     down: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
     """
-    Return the network's and the true depth of the floor's pixels, for `MetricScale.update`.
+    Return the network's depth of the floor's pixels and that with the floor where it should be.
 
     Parameters
     ----------
@@ -42,7 +45,7 @@ def floor_points(
     Returns
     -------
     predicted, measured : (N,) float64
-        m.
+        m, for `MetricScale.update`; one factor apart, as a level plane has one number.
     predicted_std : (N,) float64 or None
 
     Raises
@@ -62,12 +65,19 @@ def floor_points(
         )
     except GroundError as error:
         raise EvidenceError(f'no floor: {error}') from None
+    predicted = depth[ground.rows, ground.columns].astype(np.float64)
+    spread = None if std is None else std[ground.rows, ground.columns].astype(np.float64)
     x = (ground.columns - camera.cx) / camera.fx
     y = (ground.rows - camera.cy) / camera.fy
     along = np.stack([x, y, np.ones_like(x)], -1) @ (down / np.linalg.norm(down))
-    predicted = depth[ground.rows, ground.columns].astype(np.float64)
-    spread = None if std is None else std[ground.rows, ground.columns].astype(np.float64)
-    return predicted, camera_height_m / along, spread
+    middle = float(np.median(along * predicted))
+    if abs(math.log(middle / ground.distance_m)) > _CLEAR:
+        raise EvidenceError(
+            f'no floor: the plane is not clear, most of its pixels are {ground.distance_m:.2f} m '
+            f'below and the middle one {middle:.2f} m'
+        )
+    # Networks bend floors: single pixels would ask for an exponent that nothing else has.
+    return predicted, predicted * (camera_height_m / ground.distance_m), spread
 
 
 def down_in_camera(pitch_deg: float, roll_deg: float = 0.0) -> NDArray[np.float64]:
