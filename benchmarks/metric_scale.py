@@ -14,76 +14,25 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 import re
 from time import perf_counter
 from typing import Any
 
 from adabins_ros import DepthPredictor
+from adabins_ros.evaluation.simulated_sensors import centre, lidar, Look, row, View
 from adabins_ros.frames import RgbdFolder
 from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.scale import MetricScale
+from adabins_ros.scale import EvidenceError, MetricScale
 from interleaved import machine, write_figures
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-Points = NDArray[np.float64]
-"""(3, N): what the network says, what is true, the network's standard deviation; metres."""
 D1 = np.log(1.25)
 LARGEST_SIDE = 320
-# The lidar: metres above the camera, degrees to the left, degrees between beams and of a beam.
-ABOVE, TURNED_DEG, STEP_DEG, HALF_BEAM_DEG = 0.5, 10.0, 0.5, 0.25
 FEWEST = 5
-
-
-@dataclass(frozen=True)
-class View:
-    """Predicted depth, its standard deviation and the true depth of a frame, (H, W), metres."""
-
-    depth: NDArray[np.float32]
-    std: NDArray[np.float32]
-    true: NDArray[np.float32]
-    camera: PinholeCamera
-
-    def points(self, rows: Any, columns: Any) -> Points:
-        """Return what lies at pixels, where the truth is known."""
-        planes = (self.depth, self.true, self.std)
-        taken = np.stack([plane[rows, columns] for plane in planes]).astype(np.float64)
-        return taken[:, taken[1] > 0]
-
-
-def row(view: View) -> Points:
-    """Return the middle row."""
-    return view.points(view.true.shape[0] // 2, slice(None))
-
-
-def lidar(view: View) -> Points:
-    """Return what a level 2D lidar above the camera sees of what the camera sees."""
-    rows, columns = np.nonzero(view.true > 0)
-    z = view.true[rows, columns].astype(np.float64)
-    camera = view.camera
-    ahead, left = z, -(columns - camera.cx) / camera.fx * z
-    up = -(rows - camera.cy) / abs(camera.fy) * z - ABOVE
-    far = np.hypot(ahead, left)
-    beam = np.degrees(np.arctan2(left, ahead)) - TURNED_DEG
-    hit = np.flatnonzero(np.abs(np.degrees(np.arctan2(up, far))) < HALF_BEAM_DEG)
-    # The nearest of each beam: what is behind it, the lidar does not see.
-    number = np.round(beam[hit] / STEP_DEG).astype(np.int64)
-    order = np.lexsort((far[hit], number))
-    _, first = np.unique(number[order], return_index=True)
-    seen = hit[order[first]]
-    return view.points(rows[seen], columns[seen])
-
-
-def centre(view: View) -> Points:
-    """Return the pixel with a true depth that is nearest to the image's centre."""
-    rows, columns = np.nonzero(view.true > 0)
-    middle = (view.true.shape[0] / 2, view.true.shape[1] / 2)
-    nearest = np.argmin(np.hypot(rows - middle[0], columns - middle[1]))
-    return view.points(rows[[nearest]], columns[[nearest]])
 
 
 def unspoilt(measured: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -107,7 +56,7 @@ def anything(measured: NDArray[np.float64], rng: np.random.Generator) -> NDArray
 
 
 Spoil = Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float64]]
-WAYS: dict[str, tuple[Callable[[View], Points], Spoil]] = {
+WAYS: dict[str, tuple[Look, Spoil]] = {
     'row': (row, unspoilt),
     'row, third near': (row, near),
     'row, third far': (row, far),
@@ -154,7 +103,7 @@ def views(options: argparse.Namespace, path: str, predictors: list[DepthPredicto
         if file.is_file():
             stored = np.load(file)
             return [
-                View(*stored[f'planes{i}'], PinholeCamera(*map(float, stored[f'camera{i}'])))
+                View(*stored[f'planes{i}'], _camera(*stored[f'camera{i}']))
                 for i in range(len(stored.files) // 2)
             ]
     if not predictors:
@@ -173,9 +122,11 @@ def views(options: argparse.Namespace, path: str, predictors: list[DepthPredicto
     return found
 
 
-def anchored(
-    frames: list[View], step_s: float, look: Callable[[View], Points], spoil: Spoil
-) -> dict[str, float]:
+def _camera(width: float, height: float, *rest: float) -> PinholeCamera:
+    return PinholeCamera(int(width), int(height), *map(float, rest))
+
+
+def anchored(frames: list[View], step_s: float, look: Look, spoil: Spoil) -> dict[str, float]:
     """Return what MetricScale makes of a recording, and what the plain median would."""
     rng, scale = np.random.default_rng(0), MetricScale()
     result: dict[str, list[float]] = {
@@ -183,7 +134,10 @@ def anchored(
     }
     for number, view in enumerate(frames):
         stamp = number * step_s
-        predicted, measured, std = look(view)
+        try:
+            predicted, measured, std = look(view)
+        except EvidenceError:
+            predicted, measured, std = np.zeros((3, 0))
         wrong = rng.permutation(measured.size)[: round(measured.size / 3)]
         if spoil is not unspoilt:
             measured = measured.copy()

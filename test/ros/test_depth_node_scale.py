@@ -6,6 +6,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from adabins_ros.evaluation import simulated_sensors as simulated
+from adabins_ros.frames import RgbdFolder
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages.clouds import read_cloud
 from adabins_ros.messages.images import decode_depth
@@ -298,5 +300,54 @@ def test_the_floor_needs_the_height_of_the_camera(start_node, make_station, imag
     _, status = show(station, image, info)
     assert status['anchored'] == 'false'
     assert 'no floor: no large level plane is as far below as the ground' in status['reason']
+    station.destroy()
+    process.end()
+
+
+@pytest.mark.parametrize('name', ['sequence', 'redkitchen_7scenes', 'rooms2'])
+def test_the_scan_of_a_recording_counts_as_in_python(name, shared_data, start_node, make_station):
+    """The lidar half a metre above the camera and turned, over DDS, its pose a parameter."""
+    folder = RgbdFolder(shared_data(name))
+    parameters = {'scale_pose.scan': list(simulated.LIDAR_POSE), 'edge_ratio': 0.0}
+    process = start_node(f'scan_of_{name}', **parameters)
+    station = make_station(f'scan_of_{name}')
+    station.wait_until_active()
+    topics = ('depth/image', 'depth/std', 'depth/status', 'depth/bin_centers')
+    for topic in topics:
+        station.listen(topic)
+    for frame in folder.frames[:: len(folder.frames) // 3][:3]:
+        camera, pixels = frame.camera, folder.colour(frame)
+        height, width = pixels.shape[:2]
+        k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+        picture = Image(height=height, width=width, encoding='rgb8', step=3 * width)
+        picture.data = pixels.tobytes()
+        shown = picture, CameraInfo(height=height, width=width, k=k)
+        found, status = show(station, *shown, anchored=False, topics=topics)
+        assert status['reason']
+        planes = [decode_depth(found[f'depth/{plane}']).copy() for plane in ('image', 'std')]
+        view = simulated.View(*planes, folder.depth_m(frame), camera)
+        scan = LaserScan(
+            angle_min=simulated.FIRST_BEAM,
+            angle_max=-simulated.FIRST_BEAM,
+            angle_increment=simulated.BEAM_STEP,
+            range_min=0.05,
+            range_max=simulated.FARTHEST_M,
+            ranges=simulated.scan(view).tolist(),
+        )
+        sensor = Sensor(station, 'scan', scan)
+        found, status = show(station, *shown, sensor, anchored=True, topics=topics)
+        python = MetricScale()
+        assert python.update(*simulated.lidar(view), stamp_s=1.0)
+        fit = python.at(1.0)
+        assert float(status['factor']) == pytest.approx(fit.factor, rel=0.05)
+        ratio = decode_depth(found['depth/image']) / fit.depth(view.depth)
+        assert np.nanmedian(ratio) == pytest.approx(1, abs=0.05)
+        # Beams that hit nothing: depth as the network says it.
+        sensor.message.ranges = [float('inf')] * len(scan.ranges)
+        assert station.transition('deactivate') and station.transition('activate')
+        found, status = show(station, *shown, sensor, anchored=False, topics=topics)
+        assert status['reason'], status
+        np.testing.assert_allclose(decode_depth(found['depth/image']), view.depth, rtol=1e-4)
+        sensor.leave()
     station.destroy()
     process.end()
