@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 import math
 from typing import Protocol as Interface
@@ -17,10 +17,15 @@ from adabins_ros.evaluation.depth_errors import (
     median_scaled,
     pixel_errors,
 )
+from adabins_ros.evaluation.flicker import Change, Flicker
 from adabins_ros.evaluation.frames import Frames
 from adabins_ros.evaluation.protocols import Protocol
+from adabins_ros.evaluation.scale_factor import frame_factor, scale_factor, ScaleFactor
+from adabins_ros.evaluation.simulated_sensors import Look, SENSORS, View
 from adabins_ros.evaluation.uncertainty import Calibration, Sparsification
 from adabins_ros.frames import RgbdSample
+from adabins_ros.inference.smoothing import Smoothing
+from adabins_ros.scale import EvidenceError, MetricScale, ScaleFit
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +40,10 @@ class Predictor(Interface):
     """Anything that predicts, such as a DepthPredictor."""
 
     def predict(
-        self, image: NDArray[np.uint8], focal_length_px: float | None = None
+        self,
+        image: NDArray[np.uint8],
+        focal_length_px: float | None = None,
+        smoothing: Smoothing | None = None,
     ) -> DepthEstimate:
         """Estimate the depth of one image."""
         ...
@@ -56,6 +64,17 @@ class FrameResult:
         As predicted; after multiplication by `scale`.
     scale : float
         median(true depth) / median(predicted depth).
+    factor : float
+        What multiplies depth so that half of it is too large, see `frame_factor`.
+    anchored : dict of str to DepthErrors
+        After MetricScale took in what a simulated sensor measures, by sensor; the frames of a
+        recording one after the other, as in the node.
+    given : dict of str to bool
+        Whether there was a scale, by sensor; without one depth stays as predicted.
+    flicker_scale, flicker_still : float
+        See `flicker.Change`.
+    smoothed_flicker_scale, smoothed_flicker_still : float
+        The same of depth that was smoothed over time; NaN if it was not asked for.
     within_one_std, within_two_std : float
         Share of the pixels so near to the truth; NaN without a standard deviation.
     ause_abs_rel, ause_rms : float
@@ -71,6 +90,13 @@ class FrameResult:
     errors: DepthErrors
     scaled: DepthErrors
     scale: float
+    factor: float
+    anchored: dict[str, DepthErrors]
+    given: dict[str, bool]
+    flicker_scale: float
+    flicker_still: float
+    smoothed_flicker_scale: float
+    smoothed_flicker_still: float
     within_one_std: float
     within_two_std: float
     ause_abs_rel: float
@@ -114,6 +140,11 @@ class Evaluation:
         """Return the errors that are left with each frame's median scale, averaged likewise."""
         return average(frame.scaled for frame in self.frames)
 
+    @property
+    def factor(self) -> ScaleFactor:
+        """Return the factor on depth that the frames ask for."""
+        return scale_factor(frame.factor for frame in self.frames)
+
     def by_source(self) -> dict[str, list[FrameResult]]:
         """Return the frames of each recording or folder by its name."""
         found: dict[str, list[FrameResult]] = {}
@@ -138,6 +169,8 @@ def evaluate(
     frames: Frames,
     protocol: Protocol,
     progress: Callable[[Iterable[Read]], Iterable[Read]] = iter,
+    sensors: Mapping[str, Look] = SENSORS,
+    smoothing_s: float = 0.0,
 ) -> Evaluation:
     """
     Predict every frame and compare it with its truth.
@@ -152,6 +185,11 @@ def evaluate(
         Which pixels and depths count.
     progress : callable
         Wraps the frames, to show how far it is.
+    sensors : mapping of str to Look
+        What is simulated to measure the scale.
+    smoothing_s : float
+        Predict each frame once more, smoothed over so many seconds, and compare the flicker; all
+        other figures are of single images. 0: leave that out.
 
     Returns
     -------
@@ -159,6 +197,7 @@ def evaluate(
 
     """
     found = Evaluation()
+    recordings: dict[int, _Recording] = {}
     for number, sample in progress(frames.read()):
         if isinstance(sample, Exception):
             found.unusable.append(f'{frames.name(number)}: {sample}')
@@ -166,17 +205,59 @@ def evaluate(
         truth = protocol.counted(sample.depth)
         if truth.any():
             estimate = predict(predictor, sample, protocol)
-            found.frames.append(_compare(number, sample, estimate, truth, protocol, found))
+            source, frame = frames.indices[number].tolist()
+            if source not in recordings:
+                recordings = {source: _Recording(sensors, smoothing_s)}
+            stamp_s = int(frames.sources[source].stamps_ns[frame]) / 1e9
+            view = View(estimate.depth, estimate.std, truth, sample.camera)
+            change, fits = recordings[source].add(stamp_s, view)
+            smoothed = Change()
+            if smoothing_s:
+                memory = recordings[source].smoothing.at(stamp_s)
+                depth = predict(predictor, sample, protocol, memory).depth
+                smoothed = recordings[source].smoothed.add(stamp_s, depth, truth)
+            found.frames.append(
+                _compare(number, sample, estimate, truth, protocol, found, fits, change, smoothed)
+            )
         else:
             found.without_truth.append(sample.name)
     return found
 
 
-def predict(predictor: Predictor, sample: RgbdSample, protocol: Protocol) -> DepthEstimate:
+def predict(
+    predictor: Predictor,
+    sample: RgbdSample,
+    protocol: Protocol,
+    smoothing: Smoothing | None = None,
+) -> DepthEstimate:
     """Predict a frame, with its own focal length where the protocol allows it."""
     focal = sample.focal_length_px
     known = protocol.uses_focal_lengths and math.isfinite(focal) and focal > 0
-    return predictor.predict(np.ascontiguousarray(sample.image), focal if known else None)
+    words = () if smoothing is None else (smoothing,)
+    return predictor.predict(np.ascontiguousarray(sample.image), focal if known else None, *words)
+
+
+class _Recording:
+    """What is remembered from frame to frame of one recording."""
+
+    def __init__(self, sensors: Mapping[str, Look], smoothing_s: float) -> None:
+        self.sensors = {name: (look, MetricScale()) for name, look in sensors.items()}
+        self.flicker, self.smoothed = Flicker(), Flicker()
+        self.smoothing = Smoothing(smoothing_s or 1.0)
+
+    def add(self, stamp_s: float, view: View) -> tuple[Change, dict[str, ScaleFit]]:
+        """Return what changed from the last frame, and the scale by each sensor."""
+        change = self.flicker.add(stamp_s, view.depth, view.true)
+        # Frames that do not follow each other are other places, whatever their stamps.
+        new = None if change.follows else True
+        for name, (look, scale) in self.sensors.items():
+            try:
+                predicted, measured, std = look(view)
+            except EvidenceError as error:
+                scale.refuse(str(error))
+                continue
+            scale.update(predicted, measured, std, stamp_s=stamp_s, source=name, scene_changed=new)
+        return change, {name: scale.at(stamp_s) for name, (_, scale) in self.sensors.items()}
 
 
 def _compare(
@@ -186,6 +267,9 @@ def _compare(
     truth: NDArray[np.float32],
     protocol: Protocol,
     sums: Evaluation,
+    fits: Mapping[str, ScaleFit],
+    change: Change,
+    smoothed: Change,
 ) -> FrameResult:
     """Return the figures of one frame and add its pixels to the sums."""
     limits = protocol.min_depth, protocol.max_depth
@@ -201,6 +285,10 @@ def _compare(
         one, two = sums.calibration.add(*pixels)
         sparsified = sums.sparsification.add(*pixels)
         ause_abs_rel, ause_rms = sparsified.ause_abs_rel, sparsified.ause_rms
+    anchored = {
+        name: pixel_errors(clipped(fit.depth(estimate.depth[valid]), *limits), y, *limits)
+        for name, fit in fits.items()
+    }
     return FrameResult(
         number,
         sample.name,
@@ -208,6 +296,13 @@ def _compare(
         pixel_errors(p, y, *limits),
         pixel_errors(median_scaled(p, y, *limits), y, *limits),
         float(np.median(y) / np.median(p)),
+        frame_factor(estimate.depth[valid], y),
+        anchored,
+        {name: fit.anchored for name, fit in fits.items()},
+        change.scale,
+        change.still,
+        smoothed.scale,
+        smoothed.still,
         one,
         two,
         ause_abs_rel,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from adabins_ros.evaluation.evaluate import Read
     from adabins_ros.evaluation.frames import Frames
     from adabins_ros.evaluation.protocols import Crop, Dataset, Protocol
+    from adabins_ros.evaluation.simulated_sensors import Look
     from adabins_ros.inference.predictor import DepthPredictor
 
 
@@ -116,6 +117,19 @@ def evaluate(
         typer.Option(metavar='HEIGHT WIDTH', help='Size that the network sees, px.'),
     ] = None,
     device: Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
+    camera_height: Annotated[
+        float | None,
+        typer.Option(metavar='M', help='Above the floor, m: also report what the floor gives.'),
+    ] = None,
+    camera_pitch: Annotated[
+        float, typer.Option(metavar='DEG', help='How far the camera looks down, for the floor.')
+    ] = 0.0,
+    smoothing: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar='S', help='Seconds of smoothing to tell the flicker with too; 0: none.'
+        ),
+    ] = 0.5,
 ) -> None:
     """
     Compare a model's depth with the true one, and report how far it can be trusted.
@@ -125,6 +139,7 @@ def evaluate(
     """
     from adabins_ros.evaluation.frames import EvaluationError, FrameChoice, open_frames
     from adabins_ros.evaluation.protocols import BENCHMARK_RANGES_M, choose_protocol
+    from adabins_ros.evaluation.simulated_sensors import floor, SENSORS
     from adabins_ros.inference.predictor import DepthPredictor
 
     _check_new(output)
@@ -159,8 +174,14 @@ def evaluate(
     own_range = predictor.config.min_depth, predictor.config.max_depth
     chosen: Crop | None = crop.value if crop else None
     protocol = choose_protocol(kind, own_range, chosen, min_depth, max_depth, focal_correction)
+    sensors = dict(SENSORS)
+    if camera_height is not None:
+        if not camera_height > 0:
+            raise EvaluationError(f'--camera-height {camera_height:g}: it is above the floor')
+        sensors['the floor'] = floor(camera_height, camera_pitch)
     output.mkdir(parents=True, exist_ok=True)
-    _evaluate(output, model, predictor, frames, protocol)
+    smoothing_s = smoothing if predictor.can_smooth else 0.0
+    _evaluate(output, model, predictor, frames, protocol, sensors, smoothing_s)
 
 
 def main(arguments: Sequence[str] | None = None, prog_name: str = 'evaluate') -> int:
@@ -169,7 +190,13 @@ def main(arguments: Sequence[str] | None = None, prog_name: str = 'evaluate') ->
 
 
 def _evaluate(
-    output: Path, model: str, predictor: DepthPredictor, frames: Frames, protocol: Protocol
+    output: Path,
+    model: str,
+    predictor: DepthPredictor,
+    frames: Frames,
+    protocol: Protocol,
+    sensors: Mapping[str, Look],
+    smoothing_s: float,
 ) -> None:
     from adabins_ros.evaluation import evaluate as evaluating
     from adabins_ros.evaluation import results
@@ -181,7 +208,12 @@ def _evaluate(
         for remark in source.report.remarks:
             typer.echo(f'{source.report.name}: {remark}', err=True)
     evaluation = evaluating.evaluate(
-        predictor, frames, protocol, lambda read: _progress(read, len(frames))
+        predictor,
+        frames,
+        protocol,
+        lambda read: _progress(read, len(frames)),
+        sensors,
+        smoothing_s,
     )
     if not evaluation.frames:
         counted = f'between {protocol.min_depth:g} and {protocol.max_depth:g} m'

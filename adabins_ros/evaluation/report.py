@@ -12,6 +12,7 @@ from typing import Any
 
 from adabins_ros.evaluation.depth_errors import RangeErrors
 from adabins_ros.evaluation.evaluate import Evaluation, FrameResult, predict, Predictor
+from adabins_ros.evaluation.flicker import RULE
 from adabins_ros.evaluation.frames import Frames
 from adabins_ros.evaluation.pictures import frame_panels, Panel
 from adabins_ros.evaluation.protocols import Protocol
@@ -99,6 +100,7 @@ def write_report(
         plots=_plots(evaluation),
         notable=notable,
         no_std=NO_STD,
+        flicker_rule=RULE,
         most_named=_MOST_NAMED,
     )
     file.write_text(text, encoding='utf-8')

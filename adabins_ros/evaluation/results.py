@@ -14,8 +14,10 @@ from typing import Any, TYPE_CHECKING
 
 from adabins_ros.evaluation.depth_errors import average, DepthErrors
 from adabins_ros.evaluation.evaluate import Evaluation, FrameResult
+from adabins_ros.evaluation.flicker import RULE
 from adabins_ros.evaluation.frames import Frames
 from adabins_ros.evaluation.protocols import Protocol, published
+from adabins_ros.evaluation.scale_factor import ScaleFactor
 from adabins_ros.evaluation.uncertainty import ONE_STD_SHARE, TWO_STD_SHARE
 from adabins_ros.provenance import environment, sha256
 import numpy as np
@@ -95,6 +97,13 @@ def collect(
         },
         'errors': asdict(evaluation.errors),
         'errors_median_scaled': _without_scaled(evaluation.scaled),
+        'errors_anchored': {
+            name: {
+                'given': float(np.mean([frame.given[name] for frame in evaluation.frames])),
+                **_without_scaled(average(frame.anchored[name] for frame in evaluation.frames)),
+            }
+            for name in (evaluation.frames[0].anchored if evaluation.frames else ())
+        },
         'by_source': {
             source: {
                 'frames': len(found),
@@ -105,6 +114,8 @@ def collect(
             for source, found in evaluation.by_source().items()
         },
         'scale': _spread([frame.scale for frame in evaluation.frames]),
+        'scale_factor': asdict(evaluation.factor),
+        'flicker': _flicker(evaluation.frames),
         'by_depth': [
             {'range': one.label, **asdict(one)} for one in evaluation.depth_ranges.errors()
         ],
@@ -121,6 +132,7 @@ def sections(values: Mapping[str, Any]) -> Sections:
     ours = {
         values['model']['config']['name']: values['errors'],
         'median-scaled': values['errors_median_scaled'],
+        **{f'scaled by {name}': one for name, one in values['errors_anchored'].items()},
     }
     each = values['by_source']
     if len(each) < 2:
@@ -179,6 +191,29 @@ def summary(values: Mapping[str, Any]) -> list[str]:
     ):
         if texts:
             lines.append(f'{len(texts)} frames {what}, such as {texts[0]}')
+    flicker = values['flicker']
+    if flicker['pairs']:
+        lines.append(
+            f'Flicker from frame to frame ({flicker["pairs"]} pairs): '
+            f'{flicker["scale"]:.1%} of the scale against truth, {flicker["still"]:.1%} of depth '
+            'where the truth stays'
+            + (
+                ''
+                if math.isnan(flicker['smoothed_scale'])
+                else f'; with smoothing {flicker["smoothed_scale"]:.1%} and '
+                f'{flicker["smoothed_still"]:.1%}'
+            )
+            + '.'
+        )
+    else:
+        lines.append(f'No flicker is told, as no frames follow each other: {RULE}.')
+    lines += [
+        f'Scaled by {name}: a scale in {one["given"]:.0%} of the frames'
+        for name, one in values['errors_anchored'].items()
+        if one['given'] < 1
+    ]
+    subject = 'What was evaluated' if len(values['by_source']) > 1 else 'The recording'
+    lines += ScaleFactor(**values['scale_factor']).lines(subject)
     if calibration is None:
         return [*lines, f'Calibration and sparsification are left out: {NO_STD}.']
     sparsification = values['sparsification']
@@ -217,17 +252,20 @@ def write_metrics(file: Path, values: dict[str, Any]) -> None:
 
 def write_frames(file: Path, evaluation: Evaluation) -> None:
     """Write a line of figures per frame; what there is not stays empty."""
-    told_apart = ('number', 'name', 'source', 'errors', 'scaled')
+    told_apart = ('number', 'name', 'source', 'errors', 'scaled', 'anchored', 'given')
+    sensors = list(evaluation.frames[0].anchored) if evaluation.frames else []
     others = [field.name for field in fields(FrameResult) if field.name not in told_apart]
     scaled = [f'{name}_median_scaled' for name in FIGURES]
     with file.open('w', newline='', encoding='utf-8') as stream:
         lines = csv.writer(stream)
-        lines.writerow(['frame', 'source', 'pixels', *FIGURES, *scaled, *others])
+        by_sensor = [f'd1_scaled_by_{name.replace(" ", "_")}' for name in sensors]
+        lines.writerow(['frame', 'source', 'pixels', *FIGURES, *scaled, *others, *by_sensor])
         for frame in evaluation.frames:
             figures = [
                 *(getattr(frame.errors, name) for name in FIGURES),
                 *(getattr(frame.scaled, name) for name in FIGURES),
                 *(getattr(frame, name) for name in others),
+                *(frame.anchored[name].d1 for name in sensors),
             ]
             cells = ['' if math.isnan(value) else f'{value:.6g}' for value in figures]
             lines.writerow([frame.name, frame.source, frame.errors.pixels, *cells])
@@ -283,6 +321,18 @@ def _spread(scales: list[float]) -> dict[str, float]:
         'median': median,
         'relative_std': float(np.std(scales)) / median if scales else math.nan,
     }
+
+
+def _flicker(frames: list[FrameResult]) -> dict[str, float]:
+    """Return the means over pairs of frames, and how many pairs there are."""
+    found: dict[str, float] = {}
+    for smoothed in ('', 'smoothed_'):
+        for name in ('scale', 'still'):
+            values = [getattr(frame, f'{smoothed}flicker_{name}') for frame in frames]
+            known = [value for value in values if not math.isnan(value)]
+            found.setdefault('pairs', len(known))
+            found[f'{smoothed}{name}'] = float(np.mean(known)) if known else math.nan
+    return found
 
 
 def _median(values: list[float]) -> float:

@@ -8,6 +8,8 @@ import math
 from typing import Any
 
 from adabins_ros.evaluation.depth_errors import depth_errors, DepthErrors
+from adabins_ros.evaluation.scale_factor import frame_factor, scale_factor
+import numpy as np
 import torch
 from torchmetrics import Metric
 
@@ -16,6 +18,8 @@ _ONE_STD_SHARE = math.erf(1 / math.sqrt(2))
 # Bins for errors in standard deviations, 1 % a step.
 _LOWEST, _HIGHEST, _STEPS = -4.0, 4.0, 1851
 _SMALLEST_STD_M = 1e-9
+# Bins for the logarithm of factors, to both sides of 1.
+_FACTOR_STEP, _FACTOR_STEPS = 0.002, 2000
 
 
 class DepthErrorMetric(Metric):
@@ -72,6 +76,51 @@ class DepthErrorMetric(Metric):
         """Return the means over all images by name; NaN if no image had valid truth."""
         means = torch.where(self.images > 0, self.sums / self.images, torch.nan)
         return dict(zip(NAMES, means.unbind(), strict=True))
+
+
+class ScaleFactorMetric(Metric):
+    """
+    Find the factor on depth that the images ask for, as `adabins_ros.evaluation.scale_factor`.
+
+    The state is a histogram of the images' factors, so the processes of a run add up.
+
+    Parameters
+    ----------
+    min_depth, max_depth : float
+        Truth outside does not count, m.
+
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+    histogram: torch.Tensor
+
+    def __init__(self, min_depth: float, max_depth: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.min_depth, self.max_depth = min_depth, max_depth
+        histogram = torch.zeros(2 * _FACTOR_STEPS + 1, dtype=torch.int64)
+        self.add_state('histogram', histogram, dist_reduce_fx='sum')
+
+    def update(self, prediction: torch.Tensor, truth: torch.Tensor) -> None:
+        """Add a batch; (B, 1, H, W), m, truth 0 or NaN where unknown."""
+        for predicted, true in zip(prediction.cpu().numpy(), truth.cpu().numpy(), strict=True):
+            known = (true > self.min_depth) & (true < self.max_depth)
+            factor = frame_factor(predicted[known], true[known])
+            if factor > 0:
+                place = round(math.log(factor) / _FACTOR_STEP) + _FACTOR_STEPS
+                self.histogram[min(max(place, 0), 2 * _FACTOR_STEPS)] += 1
+
+    def compute(self) -> dict[str, torch.Tensor]:
+        """Return ``scale_factor`` and ``scale_spread``; NaN without any truth."""
+        counts = self.histogram.cpu().numpy()
+        logs = np.repeat(_FACTOR_STEP * (np.arange(counts.size) - _FACTOR_STEPS), counts)
+        found = scale_factor(np.exp(logs))
+        values = {'scale_factor': found.factor, 'scale_spread': found.spread}
+        return {
+            name: torch.tensor(value, dtype=torch.float64, device=self.histogram.device)
+            for name, value in values.items()
+        }
 
 
 class StdCalibration(Metric):

@@ -11,7 +11,11 @@ from typing import Any
 from adabins_ros.model import AdaBins, DepthDistribution
 from adabins_ros.training.config import TrainingConfig
 from adabins_ros.training.losses import BinCentersChamfer, resize_like, SILog, StdLikelihood
-from adabins_ros.training.metrics import DepthErrorMetric, StdCalibration
+from adabins_ros.training.metrics import (
+    DepthErrorMetric,
+    ScaleFactorMetric,
+    StdCalibration,
+)
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -58,6 +62,7 @@ class DepthTraining(pl.LightningModule):
         self.std_likelihood = StdLikelihood(low, high)
         self.errors = DepthErrorMetric(low, high)
         self.std_calibration = StdCalibration(low, high)
+        self.scale_factor = ScaleFactorMetric(low, high)
         if config.network.freeze_encoder:
             network.encoder.requires_grad_(False)
         self._keeps_norms = config.network.keeps_batch_norms(network.config.trained)
@@ -145,13 +150,19 @@ class DepthTraining(pl.LightningModule):
         scale = batch['focal_scale'].float().view(-1, 1, 1, 1)
         depth = resize_like(output.depth, truth)
         self.errors.update(depth / scale, truth / scale)
+        self.scale_factor.update(depth / scale, truth / scale)
         self.std_calibration.update(depth, resize_like(output.std, truth), truth)
         return output._asdict()
 
     def on_validation_epoch_end(self) -> None:
         """Log the errors of the whole validation set, and what would calibrate the std."""
-        errors = {**self.errors.compute(), 'std_factor': self.std_calibration.compute()}
+        errors = {
+            **self.errors.compute(),
+            **self.scale_factor.compute(),
+            'std_factor': self.std_calibration.compute(),
+        }
         self.errors.reset()
+        self.scale_factor.reset()
         self.std_calibration.reset()
         # Computed over all processes already.
         self.log_dict({f'validation/{name}': value.float() for name, value in errors.items()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import json
+import math
 from pathlib import Path
 from typing import Annotated, TYPE_CHECKING
 
@@ -163,6 +164,8 @@ def _show(output: Path, file: Path | None, overrides: Sequence[str]) -> None:
 
 
 def _print_end(result: TrainingResult) -> None:
+    from adabins_ros.evaluation.scale_factor import ScaleFactor
+
     run = result.run
     typer.echo(f'{result.ending.capitalize()} after {result.steps} steps.')
     errors = {
@@ -170,9 +173,13 @@ def _print_end(result: TrainingResult) -> None:
         for name, value in result.metrics.items()
         if name.startswith('validation/')
     }
+    factor, spread = errors.pop('scale_factor', math.nan), errors.pop('scale_spread', math.nan)
     if errors:
         typer.echo(f'Best weights, at step {result.metrics["step"]}, on what was held out:')
         typer.echo('  ' + '  '.join(f'{name} {value:.3f}' for name, value in errors.items()))
+    if math.isfinite(factor):
+        for line in ScaleFactor(factor, spread).lines('What was held out'):
+            typer.echo(line)
     if run.best.exists():
         without_torch = f', and without torch {run.best_onnx}' if run.best_onnx.exists() else ''
         typer.echo(f'Weights for the node: {run.best}{without_torch}')

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import json
+
+from adabins_ros import DepthPredictor
 from adabins_ros.evaluation.depth_errors import average, depth_errors
 from adabins_ros.evaluation.evaluate import evaluate
-from adabins_ros.evaluation.frames import open_frames
+from adabins_ros.evaluation.frames import FrameChoice, open_frames
 from adabins_ros.evaluation.protocols import Protocol
 import cv2
 import numpy as np
@@ -99,3 +102,50 @@ def test_the_errors_by_range_are_over_all_pixels(walls, colour_reader):
     for one in ranges:
         assert one.abs_rel == pytest.approx(0.2, abs=1e-3)
         assert one.d1 == 1
+
+
+def test_a_row_or_one_range_of_true_depth_brings_the_scale_back(walls, colour_reader):
+    found = evaluate(colour_reader(0.6), open_frames('folder', [walls()]), PROTOCOL)
+    assert found.errors.d1 == 0
+    for name, d1 in (('one row', 0.99), ('one range', 0.9)):
+        assert all(frame.given[name] for frame in found.frames)
+        assert average(frame.anchored[name] for frame in found.frames).d1 > d1
+    assert found.factor.factor == pytest.approx(1 / 0.6, rel=0.01)
+    assert found.factor.spread < 0.01
+
+
+def test_depth_that_jumps_from_frame_to_frame_flickers(walls, colour_reader):
+    frames = open_frames('folder', [walls(frames=5)])
+    pairs = evaluate(colour_reader(1.0, 1.1), frames, PROTOCOL).frames[1:]
+    assert len(pairs) == 4
+    for frame in pairs:
+        assert frame.flicker_scale == pytest.approx(np.log(1.1), abs=0.01)
+        assert frame.flicker_still == pytest.approx(np.log(1.1), abs=0.02)
+    for frame in evaluate(colour_reader(1.1), frames, PROTOCOL).frames[1:]:
+        assert frame.flicker_scale < 0.01
+
+
+def test_unrelated_places_do_not_flicker(colour_reader, frame_writer, tmp_path):
+    """A folder without times gives its frames a rate, whether or not they belong together."""
+    for number, metres in enumerate((1.0, 3.0, 2.0)):
+        stem = f'{number}.png'
+        frame_writer(
+            tmp_path / 'rgb' / stem, tmp_path / 'depth' / stem, np.full((64, 96), metres), 1000
+        )
+    camera = {'fx': 80.0, 'fy': 80.0, 'cx': 47.5, 'cy': 31.5, 'width': 96, 'height': 64}
+    (tmp_path / 'camera.json').write_text(json.dumps(camera))
+    found = evaluate(colour_reader(1.0, 1.5), open_frames('folder', [tmp_path]), PROTOCOL)
+    assert all(np.isnan(frame.flicker_scale) for frame in found.frames)
+    assert [frame.given['one row'] for frame in found.frames] == [True] * 3
+    assert average(frame.anchored['one row'] for frame in found.frames).d1 == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('name', 'every'), [('sequence', 5), ('redkitchen_7scenes', 12)])
+def test_a_row_of_a_recording_is_worth_the_true_scale(name, every, shared_data):
+    """At most 0.04 below what the median of all true depth gives."""
+    predictor = DepthPredictor.from_pretrained('adabins-lite')
+    frames = open_frames('folder', [shared_data(name)], choice=FrameChoice(every=every))
+    found = evaluate(predictor, frames, PROTOCOL)
+    by_row = average(frame.anchored['one row'] for frame in found.frames)
+    assert by_row.d1 > found.scaled.d1 - 0.04

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adabins_ros.evaluation.depth_errors import average, depth_errors
-from adabins_ros.training.metrics import DepthErrorMetric, NAMES
+from adabins_ros.training.metrics import DepthErrorMetric, NAMES, ScaleFactorMetric
 import numpy as np
 import pytest
 import torch
@@ -82,3 +82,16 @@ def half_of_the_images(rank: int, folder: Path) -> None:
     metric.update(prediction[rank::2], truth[rank::2])
     torch.save(metric.compute(), folder / f'{rank}.pt')
     distributed.destroy_process_group()
+
+
+def test_the_factor_that_images_ask_for_is_their_median():
+    metric = ScaleFactorMetric(*RANGE)
+    assert metric.compute()['scale_factor'].isnan()
+    truth = 1.0 + torch.rand(5, 1, 12, 17)
+    factors = torch.tensor([1.2, 1.25, 1.25, 1.3, 4.0]).view(-1, 1, 1, 1)
+    metric.update(truth[:2] / factors[:2], truth[:2])
+    metric.update(truth[2:] / factors[2:], truth[2:])
+    metric.update(truth[:1], torch.zeros(1, 1, 12, 17))
+    found = metric.compute()
+    assert found['scale_factor'].item() == pytest.approx(1.25, rel=0.002)
+    assert 0.02 < found['scale_spread'].item() < 0.1

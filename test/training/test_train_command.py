@@ -49,7 +49,7 @@ def test_a_recording_becomes_a_file_that_predicts(
     assert main([*words, '--ros-args', '-r', '__node:=training']) == 0
     said = capsys.readouterr().out
     assert 'Finished after' in said
-    assert 'abs_rel' in said
+    assert 'abs_rel' in said and 'scale_factor: ' in said
     predictor = DepthPredictor.from_pretrained(str(output / 'best.safetensors'), device='cpu')
     assert predictor.is_trained
     picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
