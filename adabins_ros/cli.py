@@ -141,6 +141,14 @@ def evaluate(context: typer.Context) -> None:
 
 
 @app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def calibrate(context: typer.Context) -> None:
+    """Find the factor on depth that recordings ask for; see `adabins calibrate --help`."""
+    from adabins_ros.evaluation.calibrate_command import main as calibration
+
+    raise typer.Exit(calibration(context.args, prog_name='adabins calibrate'))
+
+
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
 def fetch(context: typer.Context) -> None:
     """Get weights that do not come with the package; see `adabins fetch --help`."""
     from adabins_ros.fetch_command import main as fetching

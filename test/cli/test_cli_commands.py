@@ -48,7 +48,7 @@ def test_help_lists_the_commands_without_loading_torch_or_ros(ros_environment):
     done = adabins(ros_environment, '--help')
     assert done.returncode == 0
     assert time.monotonic() - start < 5
-    for command in ('node', 'predict', 'play', 'train', 'evaluate', 'fetch', 'pack', 'demo'):
+    for command in ('node', 'predict', 'play', 'train', 'evaluate', 'calibrate', 'fetch'):
         assert f' {command} ' in done.stdout
     code = 'import sys, adabins_ros.cli; print(*sys.modules)'
     loaded = subprocess.run(
@@ -77,13 +77,13 @@ def test_no_help_loads_what_only_the_work_needs(ros_environment):
     )
     commands = ['node', 'predict', 'play', 'pack', 'extract', 'train', 'evaluate', 'export']
     done = subprocess.run(
-        [sys.executable, '-c', code, *commands, 'fetch', 'benchmark', 'demo'],
+        [sys.executable, '-c', code, *commands, 'calibrate', 'fetch', 'benchmark', 'demo'],
         env=ros_environment,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count('Usage: ') == 11
+    assert done.stdout.count('Usage: ') == 12
 
 
 def test_a_folder_becomes_a_recording(ros_environment, folder, tmp_path):
