@@ -9,15 +9,18 @@ import io
 import os
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
-import warnings
 
 from adabins_ros.evaluation.pictures import prediction_picture
-from adabins_ros.geometry.camera import MAX_PIXELS, PinholeCamera
-from adabins_ros.messages.compressed import decode_picture, encode_picture, picture_kind
+from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages.images import to_rgb
+from adabins_ros.messages.still_pictures import (
+    decode_picture,
+    encode_picture,
+    exif_orientation,
+    picture_kind,
+)
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -25,11 +28,10 @@ from rich.table import Table
 if TYPE_CHECKING:
     from adabins_ros.inference.predictor import DepthEstimate
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp', '.webp')
+SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.tif', '.tiff', '.bmp', '.webp', '.ppm', '.pgm')
 """What is looked for in a folder; a picture that is named itself may end in anything."""
 MOST_ROWS = 40
 _ENCODINGS = {1: 'mono', 3: 'bgr', 4: 'bgra'}
-_EXIF_ORIENTATION = 0x0112
 _RESULTS = ('.npz', '.png')
 
 
@@ -175,7 +177,7 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
     Parameters
     ----------
     path : Path
-        JPEG, PNG, TIFF, BMP or WebP.
+        JPEG, PNG, TIFF, BMP, WebP or PNM.
 
     Returns
     -------
@@ -186,40 +188,21 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
     PredictionError
         The file can't be read, or is of a kind that is no photo.
     MessageError
-        It is damaged.
+        It is damaged, too large, or of a format that is not read.
 
     """
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise PredictionError(f'it can not be read: {error.strerror}') from None
-    orientation = _check_header(path)
     picture = decode_picture(data)
     channels = 1 if picture.ndim == 2 else picture.shape[2]
     if picture.dtype not in (np.uint8, np.uint16) or channels not in _ENCODINGS:
         raise PredictionError(f'{channels} channels of {picture.dtype} are no photo')
     rgb = to_rgb(picture, f'{_ENCODINGS[channels]}{8 * picture.dtype.itemsize}')
     if picture_kind(data) != 'tiff':  # which OpenCV turns by itself, and nothing else
-        rgb = _upright(rgb, orientation)
+        rgb = _upright(rgb, exif_orientation(data))
     return np.ascontiguousarray(rgb)
-
-
-def _check_header(path: Path) -> int:
-    """Return how the camera was held, as EXIF says it: 1 is upright; refuse endless pictures."""
-    size, orientation = (0, 0), 1
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            with Image.open(path) as picture:
-                size = picture.size
-                orientation = int(picture.getexif().get(_EXIF_ORIENTATION, 1))
-    except Image.DecompressionBombError:
-        size = (MAX_PIXELS, 2)
-    except Exception:  # damaged EXIF; whether the picture can be decoded is seen later
-        pass
-    if size[0] * size[1] > MAX_PIXELS:
-        raise PredictionError(f'it has more than {MAX_PIXELS // 1_000_000} million pixels')
-    return orientation
 
 
 def _reason(error: Exception) -> str:

@@ -22,7 +22,7 @@ from adabins_ros.evaluation.uncertainty import (
     ONE_STD_SHARE,
     SparsificationErrors,
 )
-from adabins_ros.messages.compressed import encode_picture
+from adabins_ros.messages.still_pictures import encode_picture
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -15,8 +15,8 @@ from pathlib import Path
 import re
 
 from adabins_ros.messages import MessageError
-from adabins_ros.messages.compressed import decode_picture
 from adabins_ros.messages.images import to_rgb
+from adabins_ros.messages.still_pictures import decode_picture
 import numpy as np
 from numpy.typing import NDArray
 

@@ -15,8 +15,8 @@ from typing import Any
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.depth_encoding import millimetres
 from adabins_ros.messages import MessageError
-from adabins_ros.messages.compressed import decode_picture
 from adabins_ros.messages.images import to_rgb
+from adabins_ros.messages.still_pictures import decode_picture
 import numpy as np
 from numpy.typing import NDArray
 

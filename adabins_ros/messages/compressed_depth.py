@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .compressed import decode_picture, encode_picture, picture_kind
 from .fields import check_size, data_bytes, MessageError
 from .images import metres
 from .rvl import decode_rvl, encode_rvl
+from .still_pictures import decode_picture, encode_picture, picture_kind
 
 _CONFIG = struct.Struct('<iff')
 _CONFIG_BYTES = _CONFIG.size

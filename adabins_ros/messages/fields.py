@@ -79,7 +79,7 @@ def check_size(width: int, height: int, what: str) -> None:
         raise MessageError(
             'absurd size',
             f'{what} claims {width}x{height} pixels; accepted are {MAX_SIDE} a side and '
-            f'{MAX_PIXELS // 1_000_000} million in all: its header is damaged',
+            f'{MAX_PIXELS // 1_000_000} million in all: reduce it, or its header is damaged',
         )
 
 

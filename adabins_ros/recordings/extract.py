@@ -18,8 +18,8 @@ from adabins_ros.frames.config import SourceConfig
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.frames.rgbd_folder import camera_fields, ORIGIN, read_object
 from adabins_ros.geometry.depth_encoding import millimetres
-from adabins_ros.messages.compressed import encode_picture, picture_kind
 from adabins_ros.messages.fields import data_bytes
+from adabins_ros.messages.still_pictures import encode_picture, picture_kind
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -17,7 +17,7 @@ from adabins_ros.messages import (
     image_fields,
     stamp_from_ns,
 )
-from adabins_ros.messages.compressed import picture_kind
+from adabins_ros.messages.still_pictures import picture_kind
 
 from .topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, POINT_CLOUD
 from .writer import RecordingWriter

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from adabins_ros.frames import FrameSource, RecordingError, RgbdSample, SourceReport
 from adabins_ros.geometry.colors import depth_colors
-from adabins_ros.messages.compressed import encode_picture
+from adabins_ros.messages.still_pictures import encode_picture
 from adabins_ros.training.data import describe_source, describe_split, TrainingData
 from adabins_ros.training.dataset import RgbdDataset, UNUSABLE
 import cv2
