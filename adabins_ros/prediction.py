@@ -111,7 +111,7 @@ def predict_photos(
     Raises
     ------
     PredictionError
-        No photos, two photos with the same result, or results that exist already.
+        No photos, two photos with the same result, results that exist already or can't be written.
     ModelError
         The model can't be loaded.
 
@@ -254,8 +254,15 @@ def _save(target: Path, rgb: NDArray[np.uint8], estimate: DepthEstimate) -> None
     np.savez(arrays, depth=estimate.depth, std=estimate.std, bin_centers=estimate.bin_centers)
     for suffix, data in zip(_RESULTS, (arrays.getvalue(), picture.tobytes()), strict=True):
         unfinished = Path(f'{target}{suffix}.unfinished')
-        unfinished.write_bytes(data)
-        unfinished.replace(f'{target}{suffix}')
+        try:
+            unfinished.write_bytes(data)
+            unfinished.replace(f'{target}{suffix}')
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise PredictionError(
+                f'{target}{suffix} can not be written: {error.strerror}; make room, or choose '
+                'another folder with --output'
+            ) from None
 
 
 def _table(description: str) -> Table:

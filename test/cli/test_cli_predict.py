@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+import resource
+import signal
 
 from adabins_ros.cli import app
 from adabins_ros.prediction import read_photo
@@ -162,6 +164,22 @@ def test_results_are_replaced_only_on_request(photo, tmp_path):
     assert not (out / 'photo.npz').exists()
     assert run(photo, '--output', out, '--overwrite')[0] == 0
     assert cv2.imread(str(out / 'photo.png')) is not None
+
+
+def test_a_full_disk_is_named_and_nothing_half_written_stays(photo, tmp_path):
+    """A limit on the size of files stands in for the disk: it ends a write in its middle too."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, limits[1]))
+    try:
+        status, _, errors = run(photo, '--output', tmp_path / 'out')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert status == 1
+    assert 'photo.npz can not be written: File too large' in errors and '--output' in errors
+    assert not list((tmp_path / 'out').iterdir())
+    assert run(photo, '--output', tmp_path / 'out')[0] == 0
 
 
 def test_photos_of_the_same_name_are_not_mixed_up(photo, tmp_path):
