@@ -30,7 +30,7 @@ class CameraSource:
     image_topic : str
         Of the images, whose name tells whether they are rectified.
     problem : str or None
-        Why the last image has no intrinsics.
+        Why the last image has no intrinsics, or is not rectified as was asked for.
 
     """
 

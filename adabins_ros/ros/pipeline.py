@@ -167,7 +167,8 @@ class DepthPipeline:
             try:
                 self._rectifier = camera, Rectifier(camera)
             except ValueError as error:
-                self._warn('rectify', f'the image is not rectified: {error}')
+                self._cameras.problem = f'the image is not rectified: {error}'
+                self._warn('rectify', self._cameras.problem)
                 return rgb, camera, None
         rectifier = self._rectifier[1]
         return rectifier.rectify(rgb), rectifier.camera, rectifier.seen

@@ -110,10 +110,17 @@ class StreamHints:
         """Say why intrinsics are missing."""
         assert self._camera_info is not None
         topic = self._camera_info.topic_name
-        if self._node.count_publishers(topic):
-            mismatches = list(self._mismatches(self._camera_info, CAMERA_INFO_TYPE))
+        if publishers := self._node.count_publishers(topic):
+            hints = list(self._mismatches(self._camera_info, CAMERA_INFO_TYPE))
             problem = self._cameras.problem
-            return mismatches or ([problem] if problem and silent_s < SILENT_S else [])
+            if not hints and problem and silent_s < SILENT_S:
+                hints = [problem]
+            if publishers > 1:
+                hints.append(
+                    f'{publishers} nodes publish {topic}, and whichever spoke last is believed: '
+                    'stop all but the camera of these images, or remap camera_info'
+                )
+            return hints
         return [
             f'no camera_info: nothing publishes on {topic}, so there are no points and depth is '
             "not corrected for this camera's focal length; remap camera_info, or set the "

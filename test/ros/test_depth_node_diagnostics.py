@@ -131,6 +131,37 @@ def test_reliability_can_be_overridden_and_a_mismatch_is_explained(
     process.end()
 
 
+def test_a_lens_that_can_not_be_rectified_is_never_ok(station, image, camera_info):
+    info = CameraInfo(height=48, width=64, k=camera_info.k)
+    info.distortion_model, info.d = 'double_sphere', [0.5, -0.2]
+    station.set_parameters(rectify=True)
+
+    def refused(status, _: dict[str, str]) -> bool:
+        station.publish(image, info)
+        return status.level == status.WARN and 'double_sphere' in status.message
+
+    status, _ = station.diagnostics_until(refused)
+    assert 'the image is not rectified' in status.message
+    station.set_parameters(rectify=False)
+    station.exchange(image, camera_info)
+    status, _ = station.diagnostics_until(lambda status, _: 'double_sphere' not in status.message)
+    assert status.level == status.OK
+
+
+def test_two_cameras_on_one_camera_info_are_told(station, image, camera_info):
+    topic = '/test_depth_node_diagnostics/camera_info'
+    other = station.node.create_publisher(CameraInfo, topic, 5)
+
+    def told(status, _: dict[str, str]) -> bool:
+        station.publish(image, camera_info)
+        return status.level == status.WARN and f'2 nodes publish {topic}' in status.message
+
+    status, _ = station.diagnostics_until(told)
+    assert 'remap camera_info' in status.message
+    station.node.destroy_publisher(other)
+    station.diagnostics_until(lambda status, _: '2 nodes' not in status.message)
+
+
 def test_smoothing_that_a_model_of_fixed_bins_can_not_do_is_said(
     start_node, make_station, tmp_path, repository
 ):
