@@ -95,6 +95,7 @@ class FrameScale:
             frame,
             estimate=estimate,
             scale=fit,
+            transforms=self._sources.transforms,
             is_held=self.is_missing and settings.when_unanchored == 'hold',
         )
 

@@ -231,6 +231,24 @@ class DepthNodeSettings:
     floor_frame: str = _parameter(
         'base_footprint', 'Frame on the floor that TF gives the height of the camera in'
     )
+    base_frame: str = _parameter(
+        '',
+        "Frame on the floor that TF levels depth/scan by; '': base_footprint, else base_link; "
+        'without TF camera_height and camera_pitch',
+    )
+    scan_frame: str = _parameter(
+        '', "Level frame of depth/scan, which the node broadcasts; '': the camera's and _level"
+    )
+    scan_min_height: float = _parameter(
+        0.1,
+        'Height above the floor from which on a point is an obstacle of depth/scan, m',
+        bounds=(-10.0, 100.0),
+    )
+    scan_max_height: float = _parameter(
+        1.0,
+        'Height above the floor up to which a point is an obstacle of depth/scan, m',
+        bounds=(-10.0, 100.0),
+    )
 
     @property
     def scale_sources(self) -> tuple[str, ...]:
@@ -261,6 +279,11 @@ class DepthNodeSettings:
             raise ParameterError(
                 f'min_depth = {self.min_depth:g} m with max_depth = {self.max_depth:g} m: '
                 'min_depth must be the smaller one (0 stands for the range of the model)'
+            )
+        if self.scan_min_height >= self.scan_max_height:
+            raise ParameterError(
+                f'scan_min_height = {self.scan_min_height:g} m with scan_max_height = '
+                f'{self.scan_max_height:g} m: scan_min_height must be the smaller one'
             )
         size = self.inference_size
         if len(size) != 2 or not (all(n == 0 for n in size) or all(n >= 32 for n in size)):

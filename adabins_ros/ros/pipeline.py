@@ -17,7 +17,7 @@ from adabins_ros.messages.images import decode_rgb
 from adabins_ros.ros.camera_source import CameraSource
 from adabins_ros.ros.diagnostics import FrameStatistics
 from adabins_ros.ros.parameters import DepthNodeSettings
-from adabins_ros.ros.products import Frame, Product, PRODUCTS
+from adabins_ros.ros.products import Frame, NotMade, Product, PRODUCTS
 import numpy as np
 from numpy.typing import NDArray
 
@@ -155,8 +155,12 @@ class DepthPipeline:
 
     def _made(self, frame: Frame, products: Iterable[Product]) -> Iterator[tuple[Product, Any]]:
         for product in products:
-            with self._statistics.timed(product.name):
-                message = product.make(frame)
+            try:
+                with self._statistics.timed(product.name):
+                    message = product.make(frame)
+            except NotMade as error:
+                self._warn(product.name, str(error))
+                continue
             yield product, message
 
     def _rectified(

@@ -19,24 +19,38 @@ from adabins_ros.geometry.cloud import CLOUD_DTYPE, pack_cloud
 from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.geometry.depth_encoding import mark_range, millimetres, range_to_show
 from adabins_ros.geometry.gates import valid_points
+from adabins_ros.geometry.laser_scan import optical_from_level, scan_depth
 from adabins_ros.messages.clouds import cloud_fields
 from adabins_ros.messages.compressed import compressed_rgb_fields
 from adabins_ros.messages.compressed_depth import compressed_depth_fields
 from adabins_ros.messages.fields import camera_info_fields, ReusedArrays, ros_fields
 from adabins_ros.messages.images import image_fields
 from adabins_ros.ros.scale_status import scale_status
+from adabins_ros.scale.floor import down_in_camera
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from sensor_msgs.msg import (
+    CameraInfo,
+    CompressedImage,
+    Image,
+    LaserScan,
+    PointCloud2,
+    PointField,
+)
 from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, MultiArrayLayout
 
 if TYPE_CHECKING:
     from adabins_ros.inference.estimate import DepthEstimate
     from adabins_ros.ros.parameters import DepthNodeSettings
+    from adabins_ros.ros.scale_sources import Transforms
     from adabins_ros.scale import ScaleFit
 
-Message = TypeVar('Message', CameraInfo, CompressedImage, Image, PointCloud2)
+Message = TypeVar('Message', CameraInfo, CompressedImage, Image, LaserScan, PointCloud2)
+
+
+class NotMade(Exception):
+    """A product that lacks something in this frame; the text says what, and the way out."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,8 @@ class Frame:
         Whether what robots move by is held back, since a scale is missing that should be there.
     model_range : (float, float)
         The nearest and the farthest that the estimate can say of this camera, metres.
+    transforms : Transforms or None
+        What TF knows; None before the network has run.
 
     """
 
@@ -79,6 +95,7 @@ class Frame:
     scale: ScaleFit | None = None
     is_held: bool = False
     model_range: tuple[float, float] = (0.0, math.inf)
+    transforms: Transforms | None = None
 
     @property
     def focal_length_px(self) -> float | None:
@@ -209,6 +226,64 @@ def _points(frame: Frame) -> PointCloud2:
     return _filled(PointCloud2, frame.header, fields)
 
 
+def _scan(frame: Frame) -> LaserScan:
+    """Make the scan in the level frame of the camera, which TF is told of."""
+    assert frame.camera is not None
+    settings, estimate = frame.settings, frame.estimated
+    height, down = _height_and_down(frame)
+    nearest, farthest = frame.limits
+    sure = valid_points(
+        estimate.depth,
+        estimate.std,
+        min_depth=nearest,
+        max_depth=math.inf,
+        max_std_ratio=settings.max_std_ratio,
+        edge_ratio=settings.edge_ratio,
+        stride=settings.point_stride,
+    )
+    try:
+        scan = scan_depth(
+            estimate.depth,
+            sure,
+            frame.camera,
+            down,
+            height,
+            heights_m=(settings.scan_min_height, settings.scan_max_height),
+            range_m=(nearest, farthest),
+            stride=settings.point_stride,
+        )
+    except ValueError as error:
+        raise NotMade(f'no scan: {error}') from None
+    name = settings.scan_frame or f'{frame.header.frame_id}_level'
+    if frame.transforms is not None:
+        frame.transforms.tell(frame.header, name, optical_from_level(down))
+    fields = {
+        'angle_min': scan.angle_min,
+        'angle_max': scan.angle_min + (len(scan.ranges) - 1) * scan.angle_increment,
+        'angle_increment': scan.angle_increment,
+        'range_min': scan.range_min,
+        'range_max': scan.range_max,
+        'ranges': scan.ranges,
+    }
+    return _filled(LaserScan, Header(stamp=frame.header.stamp, frame_id=name), fields)
+
+
+def _height_and_down(frame: Frame) -> tuple[float, NDArray[np.float64]]:
+    """Return the camera's height above the floor, m, and gravity in its optical frame."""
+    settings, camera = frame.settings, frame.header.frame_id
+    bases = (settings.base_frame,) if settings.base_frame else ('base_footprint', 'base_link')
+    known = (frame.transforms.looked_up(base, camera) for base in bases if frame.transforms)
+    base = next((pose for pose in known if pose is not None), None)
+    height = settings.camera_height or (0.0 if base is None else float(base[2, 3]))
+    if height <= 0:
+        raise NotMade(
+            'no scan: the height of the camera above the floor is not known: publish the '
+            f'transform from {camera!r} to {" or ".join(map(repr, bases))}, or set the parameters '
+            'camera_height and camera_pitch'
+        )
+    return height, down_in_camera(settings.camera_pitch) if base is None else -base[2, :3]
+
+
 def _color_image(frame: Frame) -> Image:
     return _image(frame.rgb, 'rgb8', frame)
 
@@ -273,6 +348,16 @@ PRODUCTS = (
         'organised, x y z rgb std in the optical frame (REP 103); NaN where gated out',
         needs_intrinsics=True,
         can_be_held=True,
+    ),
+    Product(
+        'scan',
+        'depth/scan',
+        LaserScan,
+        _scan,
+        'nearest obstacle of each direction, levelled; NaN unknown, +Inf surely free (REP 117)',
+        needs_intrinsics=True,
+        can_be_held=True,
+        other_form_of='points',
     ),
     Product(
         'bin_centers',

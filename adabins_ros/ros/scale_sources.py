@@ -12,6 +12,7 @@ from adabins_ros.messages.fields import stamp_ns
 from adabins_ros.ros.parameters import DepthNodeSettings
 from adabins_ros.scale import EvidenceError
 from adabins_ros.scale.sensor_points import optical_from_sensor
+from geometry_msgs.msg import Quaternion, TransformStamped
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
@@ -19,6 +20,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
 from sensor_msgs.msg import Image, LaserScan, PointCloud2, Range
+from std_msgs.msg import Header
 
 TOPICS = {'scan': LaserScan, 'cloud': PointCloud2, 'range': Range, 'depth': Image}
 """Types of the topics scale/NAME."""
@@ -144,6 +146,8 @@ class Transforms:
         self._node = node
         self._buffer: Any = None
         self._listener: Any = None
+        self._broadcaster: Any = None
+        self._told: set[tuple[str, str]] = set()
 
     def listen(self) -> None:
         """Begin to listen to TF, where that is possible."""
@@ -185,6 +189,37 @@ class Transforms:
             )
         return found
 
+    def tell(self, header: Header, child: str, rotation: NDArray[np.float64]) -> None:
+        """
+        Broadcast a frame at the origin of another, or say once what to publish without tf2_ros.
+
+        Parameters
+        ----------
+        header
+            Of the message that is in the child's frame; its frame_id is the parent.
+        child
+            Name of the frame.
+        rotation : (3, 3) float64
+            Turns directions of the child into those of the parent.
+
+        """
+        x, y, z, w = quaternion(rotation)
+        if self._buffer is None:
+            if (header.frame_id, child) not in self._told:
+                self._told.add((header.frame_id, child))
+                self._node.get_logger().warning(
+                    f'the frame {child!r} is not broadcast, as tf2_ros is not installed; publish '
+                    'it with: ros2 run tf2_ros static_transform_publisher '
+                    f'--frame-id {header.frame_id} --child-frame-id {child} '
+                    f'--qx {x:.6f} --qy {y:.6f} --qz {z:.6f} --qw {w:.6f}'
+                )
+            return
+        if self._broadcaster is None:
+            self._broadcaster = importlib.import_module('tf2_ros').TransformBroadcaster(self._node)
+        message = TransformStamped(header=header, child_frame_id=child)
+        message.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
+        self._broadcaster.sendTransform(message)
+
     def looked_up(self, target: str, source: str) -> NDArray[np.float64] | None:
         """Return what turns points of a frame into another, (4, 4); None if TF can't tell."""
         if self._buffer is None:
@@ -203,3 +238,19 @@ class Transforms:
         ]
         matrix[:3, 3] = t.x, t.y, t.z
         return matrix
+
+
+def quaternion(rotation: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Return x, y, z, w of a rotation (3, 3)."""
+    # The eigenvector of Bar-Itzhack's matrix holds in every case, half turns among them.
+    r = rotation
+    symmetric = np.array(
+        [
+            [r[0, 0] - r[1, 1] - r[2, 2], r[1, 0] + r[0, 1], r[2, 0] + r[0, 2], r[2, 1] - r[1, 2]],
+            [r[1, 0] + r[0, 1], r[1, 1] - r[0, 0] - r[2, 2], r[2, 1] + r[1, 2], r[0, 2] - r[2, 0]],
+            [r[2, 0] + r[0, 2], r[2, 1] + r[1, 2], r[2, 2] - r[0, 0] - r[1, 1], r[1, 0] - r[0, 1]],
+            [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], np.trace(r)],
+        ]
+    )
+    x, y, z, w = np.linalg.eigh(symmetric)[1][:, -1].tolist()
+    return x, y, z, w

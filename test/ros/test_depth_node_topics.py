@@ -308,6 +308,38 @@ def test_every_depth_has_the_picture_that_the_network_saw(station, rectify):
         assert frames(topic) == depths, topic
 
 
+def test_a_scan_is_level_at_the_camera_once_its_height_is_known(station, depth_node):
+    image, info = solid_image('rgb8'), info_of(CAMERA)
+    station.set_parameters(camera_height=0.0)
+    station.listen('depth/scan')
+    station.exchange(image, info)
+    station.spin_until(
+        lambda: 'set the parameters camera_height and camera_pitch' in depth_node.log
+    )
+    assert not station.received['depth/scan']
+    (refused,) = station.set_parameters(scan_min_height=2.0)
+    assert 'scan_max_height' in refused.reason
+    # Whatever is seen is an obstacle.
+    station.set_parameters(camera_height=20.0, scan_min_height=-5.0, scan_max_height=60.0)
+    answer = station.exchange(image, info, 'depth/scan', 'depth/image')
+    scan, depth = answer['depth/scan'], metres(answer['depth/image'])
+    assert scan.header.frame_id == 'camera_color_optical_frame_level'
+    assert scan.header.stamp == answer['depth/image'].header.stamp
+    assert scan.range_min < np.nanmin(scan.ranges) <= np.nanmax(scan.ranges) <= scan.range_max
+    assert scan.angle_min == pytest.approx(-np.arctan((62 - CAMERA.cx) / CAMERA.fx))
+    assert scan.angle_max == pytest.approx(
+        np.arctan(CAMERA.cx / CAMERA.fx), abs=scan.angle_increment
+    )
+    assert scan.ranges[0] == pytest.approx(
+        depth[::2, 62].min() * np.hypot(1, (62 - CAMERA.cx) / CAMERA.fx), rel=1e-4
+    )
+    station.spin_until(
+        lambda: '--child-frame-id camera_color_optical_frame_level' in depth_node.log
+    )
+    station.set_parameters(camera_height=0.0, scan_min_height=0.1, scan_max_height=1.0)
+    station.ignore('depth/scan')
+
+
 def test_compressed_forms_hold_what_the_plain_images_hold(station):
     columns, rows = np.arange(WIDTH, dtype=np.uint8), np.arange(HEIGHT, dtype=np.uint8)
     rgb = np.dstack(
