@@ -118,7 +118,8 @@ def exif_orientation(data: NDArray[np.uint8]) -> int:
     # A JPEG may hold others: a preview within its EXIF, or what phones put behind its end.
     other = content.find(b'\xff\xd8\xff', 2) if kind == 'jpeg' else -1
     found = _EXIF.search(content, 0, len(content) if other < 0 else other)
-    return _tiff_fields(content[found.end() :]).get(_ORIENTATION, (1, 0))[0] if found else 1
+    exif = content[slice(found.end(), None)] if found else b''
+    return _tiff_fields(exif).get(_ORIENTATION, (1, 0))[0]
 
 
 def _no_picture(data: NDArray[np.uint8]) -> MessageError:
@@ -252,7 +253,7 @@ def _check_webp(data: bytes) -> None:
         raise MessageError('corrupt', f'WebP is cut off: {len(data)} of {length + 8} bytes')
     first = data[12:16]
     if first == b'VP8X':
-        width, height = (1 + int.from_bytes(data[at : at + 3], 'little') for at in (24, 27))
+        width, height = (1 + int.from_bytes(data[slice(at, at + 3)], 'little') for at in (24, 27))
     elif first == b'VP8L':
         (bits,) = struct.unpack_from('<I', data, 21)
         width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)

@@ -88,7 +88,8 @@ def test_what_a_header_claims_is_believed_only_as_far_as_its_bytes_go(content: b
 def test_a_jpeg_of_endless_scans_is_refused() -> None:
     """Each scan costs the decoder as much as the whole picture."""
     content = _file('.jpg', np.zeros((64, 64, 3), np.uint8), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
-    scan = content[content.rindex(b'\xff\xda') : -2]
+    start = content.rindex(b'\xff\xda')
+    scan = content[start:-2]
     with pytest.raises(MessageError, match='more than 100 scans'):
         decode_picture(_data(content[:-2] + 1000 * scan + content[-2:]))
     assert decode_picture(_data(content)).shape == (64, 64, 3)
