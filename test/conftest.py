@@ -30,6 +30,7 @@ START_NS = 1_700_000_000_000_000_000
 STEP_NS = 100_000_000
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where pytest-xdist shares the tests out: a file's stay together, and so do all of ROS's."""
     if not config.pluginmanager.hasplugin('xdist'):

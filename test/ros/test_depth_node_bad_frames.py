@@ -77,6 +77,7 @@ def test_a_bad_image_is_warned_of_once_and_not_for_every_frame(station, depth_no
 @pytest.mark.parametrize('name', BAD_IMAGES)
 def test_a_bad_image_is_named_and_counted_and_the_next_one_is_published(station, depth_node, name):
     bad, word = BAD_IMAGES[name]
+    station.exchange(image(), camera_info())
     values = station.last_values or station.diagnostics_until()[1]
     station.publish(bad, camera_info())
     status, after = station.diagnostics_until(

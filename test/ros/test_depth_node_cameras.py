@@ -80,6 +80,7 @@ def test_images_that_come_together_are_all_answered(stations: dict[str, Any]) ->
 
 
 def test_a_camera_with_bad_images_does_not_stop_the_other(stations: dict[str, Any]) -> None:
+    stations['left'].exchange(picture('left'), intrinsics('left'))
     broken = picture('left', encoding='rgb9')
     for _ in range(3):
         stations['left'].publish(broken, None)
