@@ -10,7 +10,14 @@ from typing import Annotated
 
 # torch, rclpy, rosbags and OpenCV are imported by the commands that need them.
 from adabins_ros import __version__
-from adabins_ros.command_line import arguments_of, explained, SETTING
+from adabins_ros.command_line import (
+    arguments_of,
+    DepthRange,
+    Device,
+    explained,
+    InferenceSize,
+    SETTING,
+)
 import typer
 
 app = typer.Typer(
@@ -27,7 +34,6 @@ PASS_THROUGH = {
 }
 MODEL_HELP = 'adabins-lite, what `adabins fetch` got (adabins-nyu), or a file (best.onnx).'
 UNTRAINED_HELP = "Random weights in place of a preset's, to measure with."
-DEVICE_HELP = 'auto, cpu, cuda or cuda:N.'
 
 
 @app.callback(invoke_without_command=True)
@@ -64,13 +70,8 @@ def predict(
         'predictions'
     ),
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = 'adabins-lite',
-    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = 'auto',
-    depth_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            metavar='MIN MAX', help="Metres; for an authors' file whose name does not tell it."
-        ),
-    ] = None,
+    device: Device = 'auto',
+    depth_range: DepthRange = None,
     focal_length: Annotated[
         float | None, typer.Option(metavar='PX', help='Focal length in pixels of the pictures.')
     ] = None,
@@ -80,10 +81,7 @@ def predict(
     flip_average: Annotated[
         bool, typer.Option('--flip-average', help='Average with the mirrored picture.')
     ] = False,
-    inference_size: Annotated[
-        tuple[int, int] | None,
-        typer.Option(metavar='HEIGHT WIDTH', help='Size that the network sees, px.'),
-    ] = None,
+    inference_size: InferenceSize = None,
     overwrite: Annotated[
         bool, typer.Option('--overwrite', help='Replace results that exist.')
     ] = False,
@@ -258,12 +256,7 @@ def export(
             metavar='HEIGHT WIDTH', help='The only image size to take; any legal one by default.'
         ),
     ] = None,
-    depth_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            metavar='MIN MAX', help="Metres; for an authors' file whose name does not tell it."
-        ),
-    ] = None,
+    depth_range: DepthRange = None,
 ) -> None:
     """
     Write a model for other runtimes or to share, with its configuration inside.
@@ -305,7 +298,7 @@ def benchmark(
         typer.Option(metavar='WxH', help='Of camera images; 320x240 640x480 1280x720 by default.'),
     ] = None,
     rounds: Annotated[int, typer.Option(min=3, help='Timed runs of each engine and size.')] = 30,
-    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = 'auto',
+    device: Device = 'auto',
     json_file: Annotated[
         Path | None, typer.Option('--json', help='Write the figures here as well.')
     ] = None,
@@ -344,7 +337,7 @@ def demo(
         Path, typer.Option(help='Folder for contact_sheet.png and outputs.mcap.')
     ] = Path('demo_output'),
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = 'adabins-lite',
-    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = 'auto',
+    device: Device = 'auto',
 ) -> None:
     """
     Play a recording into the node and show what comes out.

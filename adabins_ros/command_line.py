@@ -8,12 +8,23 @@ from contextlib import contextmanager
 import os
 import re
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 SETTING = re.compile(r'[A-Za-z_][\w.]*=')
 """What a KEY=VALUE word begins with."""
+Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')]
+DepthRange = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        metavar='MIN MAX', help="Metres; for an authors' file whose name does not tell it."
+    ),
+]
+InferenceSize = Annotated[
+    tuple[int, int] | None,
+    typer.Option(metavar='HEIGHT WIDTH', help='Size that the network sees, px.'),
+]
 _FROM_HOME = re.compile(r'(--[\w-]+=)?(~(?:/(?:(?!:=).)*)?)')
 
 _FOR_TRAINING = {

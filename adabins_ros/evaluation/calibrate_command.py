@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from adabins_ros.command_line import run_command, SETTING
+from adabins_ros.command_line import DepthRange, Device, InferenceSize, run_command, SETTING
 import typer
 
 
@@ -34,17 +34,9 @@ def calibrate(
     ] = None,
     stop: Annotated[int | None, typer.Option(help='Frame after the last one.')] = None,
     every: Annotated[int | None, typer.Option(min=1, help='Every N-th frame.')] = None,
-    depth_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            metavar='MIN MAX', help="Metres; for an authors' file whose name does not tell it."
-        ),
-    ] = None,
-    inference_size: Annotated[
-        tuple[int, int] | None,
-        typer.Option(metavar='HEIGHT WIDTH', help='Size that the network sees, px.'),
-    ] = None,
-    device: Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
+    depth_range: DepthRange = None,
+    inference_size: InferenceSize = None,
+    device: Device = 'auto',
 ) -> None:
     """
     Find the factor on depth that recordings ask for, as the parameter scale_factor has it.

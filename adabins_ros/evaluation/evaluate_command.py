@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, TYPE_CHECKING
 
-from adabins_ros.command_line import run_command, SETTING
+from adabins_ros.command_line import DepthRange, Device, InferenceSize, run_command, SETTING
 import typer
 
 if TYPE_CHECKING:
@@ -106,17 +106,9 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    depth_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            metavar='MIN MAX', help="Metres; for an authors' file whose name does not tell it."
-        ),
-    ] = None,
-    inference_size: Annotated[
-        tuple[int, int] | None,
-        typer.Option(metavar='HEIGHT WIDTH', help='Size that the network sees, px.'),
-    ] = None,
-    device: Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
+    depth_range: DepthRange = None,
+    inference_size: InferenceSize = None,
+    device: Device = 'auto',
     camera_height: Annotated[
         float | None,
         typer.Option(metavar='M', help='Above the floor, m: also report what the floor gives.'),
