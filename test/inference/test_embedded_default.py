@@ -2,6 +2,7 @@
 """The embedded default in its two files: one network, small, and run without torch."""
 
 import os
+from pathlib import Path
 import subprocess
 import sys
 
