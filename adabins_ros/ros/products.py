@@ -123,6 +123,19 @@ class Frame:
         return mark_range(depth, *self.limits, out)
 
     @cached_property
+    def sure(self) -> NDArray[np.bool_]:
+        """Return which of every `point_stride`-th pixel pass the gates, at any distance."""
+        return valid_points(
+            self.estimated.depth,
+            self.estimated.std,
+            min_depth=self.limits[0],
+            max_depth=math.inf,
+            max_std_ratio=self.settings.max_std_ratio,
+            edge_ratio=self.settings.edge_ratio,
+            stride=self.settings.point_stride,
+        )
+
+    @cached_property
     def millimetres(self) -> NDArray[np.uint16]:
         """Return depth (H, W), millimetres; 0 unknown or out of range."""
         return millimetres(self.marked)
@@ -198,16 +211,8 @@ def _points(frame: Frame) -> PointCloud2:
     """Make the organised cloud: every `point_stride`-th row and column, NaN where gated out."""
     assert frame.camera is not None
     settings, estimate = frame.settings, frame.estimated
-    nearest, farthest = frame.limits
-    valid = valid_points(
-        estimate.depth,
-        estimate.std,
-        min_depth=nearest,
-        max_depth=farthest,
-        max_std_ratio=settings.max_std_ratio,
-        edge_ratio=settings.edge_ratio,
-        stride=settings.point_stride,
-    )
+    step = settings.point_stride
+    valid = frame.sure & (estimate.depth[::step, ::step] <= np.float32(frame.limits[1]))
     cloud = pack_cloud(
         estimate.depth,
         frame.rgb,
@@ -231,25 +236,15 @@ def _scan(frame: Frame) -> LaserScan:
     assert frame.camera is not None
     settings, estimate = frame.settings, frame.estimated
     height, down = _height_and_down(frame)
-    nearest, farthest = frame.limits
-    sure = valid_points(
-        estimate.depth,
-        estimate.std,
-        min_depth=nearest,
-        max_depth=math.inf,
-        max_std_ratio=settings.max_std_ratio,
-        edge_ratio=settings.edge_ratio,
-        stride=settings.point_stride,
-    )
     try:
         scan = scan_depth(
             estimate.depth,
-            sure,
+            frame.sure,
             frame.camera,
             down,
             height,
             heights_m=(settings.scan_min_height, settings.scan_max_height),
-            range_m=(nearest, farthest),
+            range_m=frame.limits,
             stride=settings.point_stride,
         )
     except ValueError as error:

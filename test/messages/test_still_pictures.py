@@ -77,7 +77,7 @@ def _bmp(width: int, height: int) -> bytes:
     ids=['tiff', 'big-endian', 'tile', 'bmp', 'webp', 'pnm', 'png-ratio', 'tiff-ratio'],
 )
 def test_what_a_header_claims_is_believed_only_as_far_as_its_bytes_go(content: bytes) -> None:
-    """A TIFF of 900 MP in 1.3 MB took a node 11 s and 1.8 GB."""
+    """Nothing is allocated for a small file that claims 900 MP."""
     start = process_time()
     with pytest.raises(MessageError, match='claims') as caught:
         decode_picture(_data(content))
