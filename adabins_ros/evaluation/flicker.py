@@ -68,16 +68,14 @@ class Flicker:
         earlier_s, depth_before, truth_before = before
         if not 0 < stamp_s - earlier_s <= LARGEST_GAP_S or truth.shape != truth_before.shape:
             return Change()
-        both = (truth > 0) & (truth_before > 0)
+        known, known_before = truth > 0, truth_before > 0
+        both = known & known_before
         moved = np.abs(np.log(truth[both] / truth_before[both]))
         if not moved.size or (moved < _SAME_VIEW).mean() < _SHARE_OF_SAME_VIEW:
             return Change()
-        factors = (
-            frame_factor(one_depth[known], one_truth[known])
-            for one_depth, one_truth in ((depth, truth), (depth_before, truth_before))
-            for known in (one_truth > 0,)
-        )
-        scale = abs(math.log(next(factors)) - math.log(next(factors)))
+        factor = frame_factor(depth[known], truth[known])
+        factor_before = frame_factor(depth_before[known_before], truth_before[known_before])
+        scale = abs(math.log(factor) - math.log(factor_before))
         still = moved < _STILL
         if still.mean() < _SHARE_OF_STILL:
             return Change(True, scale)
