@@ -205,7 +205,8 @@ class AdaBins(nn.Module):
         return GlobalPart(widths, kernels), range_features
 
     def _distribution(self, part: GlobalPart, range_features: torch.Tensor) -> DepthDistribution:
-        centers = bin_centers(part.widths, self.config.min_depth, self.config.max_depth)
+        config = self.config
+        centers = bin_centers(part.widths, config.min_depth, config.max_depth, config.bin_space)
         # conv_out over the range-attention maps K x + k is one product, (W K) x + (W k + b): the
         # maps themselves, (B, C, h, w), are never needed.
         kernels, offsets = self.mini_vit.on_features(part.kernels)

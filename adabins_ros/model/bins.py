@@ -3,6 +3,7 @@
 
 import math
 
+from adabins_ros.model.config import BinSpace
 import torch
 from torch import nn
 from torch.nn import functional
@@ -19,14 +20,20 @@ def normalized_widths(raw_widths: torch.Tensor, eps: float) -> torch.Tensor:
     return positive / positive.sum(dim=-1, keepdim=True)
 
 
-def bin_centers(widths: torch.Tensor, min_depth: float, max_depth: float) -> torch.Tensor:
+def bin_centers(
+    widths: torch.Tensor, min_depth: float, max_depth: float, space: BinSpace = 'linear'
+) -> torch.Tensor:
     """
-    Place the bins' centres in the depth range (equation 2).
+    Place the bins' centres in the depth range (equation 2), or in that of the logarithm of depth.
 
-    c(b_i) = d_min + (d_max - d_min) (b_i / 2 + sum_{j<i} b_j), with b (..., N); metres.
+    c(b_i) = d_min + (d_max - d_min) (b_i / 2 + sum_{j<i} b_j), with b (..., N); metres. In log
+    space ln c, ln d_min and ln d_max stand for c, d_min and d_max.
     """
     upper_edges = torch.cumsum(widths, dim=-1)
-    return min_depth + (max_depth - min_depth) * (upper_edges - widths / 2)
+    places = upper_edges - widths / 2
+    if space == 'log':
+        return min_depth * torch.exp(math.log(max_depth / min_depth) * places)
+    return min_depth + (max_depth - min_depth) * places
 
 
 def depth_and_std(

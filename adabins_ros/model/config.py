@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 BinStrategy = Literal['regression', 'uniform', 'log', 'trained', 'adaptive']
+BinSpace = Literal['linear', 'log']
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -37,6 +38,9 @@ class AdaBinsConfig(BaseModel):
     decoded_channels: int = Field(128, ge=1, description='C_d, channels of the decoded features')
 
     bin_strategy: BinStrategy = 'adaptive'
+    bin_space: BinSpace = Field(
+        'linear', description='what the adaptive widths divide: depth (paper), or its logarithm'
+    )
     num_bins: int = Field(256, ge=2, description='N')
     bin_eps: float = Field(1e-3, gt=0, description='epsilon of equation 1')
     min_depth: float = Field(1e-3, gt=0, description='metres')

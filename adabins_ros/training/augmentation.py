@@ -8,6 +8,7 @@ from adabins_ros.training.cropping import Box, cut_out, Depth, Image, largest_bo
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+import torch
 
 _BLUR_SIGMA = (0.4, 1.5)
 _MOTION_LENGTHS = (3, 5, 7)
@@ -87,6 +88,44 @@ class Augmentation:
         levels = (np.arange(256) / 255) ** gamma * 255
         table = np.clip(np.rint(levels[:, None] * factors), 0, 255).astype(np.uint8)
         return np.asarray(cv2.LUT(image, table[None]), np.uint8)
+
+
+def exchange_colours(
+    images: torch.Tensor, probability: float, black: torch.Tensor, white: torch.Tensor
+) -> torch.Tensor:
+    """
+    Give images some of the colours of others, so that a room's look does not tell its size.
+
+    Each moves a random part of the way to the mean and standard deviation of each channel of
+    another image of the batch (Reinhard et al., CG&A 2001, in RGB).
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        (B, 3, H, W), normalised.
+    probability : float
+        Of being changed, for each image.
+    black, white : torch.Tensor
+        (3, 1, 1), the darkest and the brightest normalised pixel.
+
+    Returns
+    -------
+    torch.Tensor
+        (B, 3, H, W); the generator is torch's own.
+
+    """
+    if not probability:
+        return images
+    count = len(images)
+    part = torch.rand(count) * (torch.rand(count) < probability)
+    part = part.to(images.device).view(-1, 1, 1, 1)
+    other = torch.randperm(count)
+    mean = images.mean((2, 3), keepdim=True)
+    std = images.std((2, 3), keepdim=True).clamp_min(1e-3)
+    new_mean = torch.lerp(mean, mean[other], part)
+    new_std = torch.lerp(std, std[other], part)
+    changed = (images - mean) * (new_std / std) + new_mean
+    return torch.minimum(torch.maximum(changed, black), white)
 
 
 def _part(box: Box, scale: float) -> Box:

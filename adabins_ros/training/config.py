@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from adabins_ros import settings
 from adabins_ros.frames.config import HomePath, HomePaths, Section, SourceConfig
-from adabins_ros.model.config import BinStrategy
+from adabins_ros.model.config import BinSpace, BinStrategy
 from pydantic import Field
 import yaml
 
@@ -33,6 +33,9 @@ class NetworkConfig(Section):
     )
     bin_strategy: BinStrategy | None = Field(
         None, description="row of the paper's Table 2; none: as the model has it"
+    )
+    bin_space: BinSpace | None = Field(
+        None, description='adaptive bins in linear or log depth; none: as the model has it'
     )
     num_bins: int | None = Field(None, ge=2, description='none: as the model has it')
     min_depth: float | None = Field(None, gt=0, description='m; none: as the model has it')
@@ -71,6 +74,14 @@ class DataConfig(SourceConfig):
     batch_size: int = Field(8, ge=1, description='images per step and process')
     workers: int = Field(2, ge=0, description='processes that load frames; 0: none')
     validation_share: float = Field(0.2, ge=0, lt=1, description='share of the frames held out')
+    draws: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {},
+        description='times that an epoch shows each frame of a source, by the name of its '
+        'file or folder: {kitchen: 2, hall: 0.5}; 1 where nothing is said',
+    )
+    scale_unknown: tuple[str, ...] = Field(
+        (), description='sources that teach shape alone: a common factor of a frame costs nothing'
+    )
 
 
 class AugmentationConfig(Section):
@@ -87,6 +98,13 @@ class AugmentationConfig(Section):
     blur: float = Field(0.1, ge=0, le=1, description='probability of a soft or moved picture')
     noise: float = Field(0.1, ge=0, le=1, description='probability of sensor noise')
     jpeg: float = Field(0.1, ge=0, le=1, description='probability of JPEG artefacts')
+    exchange: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description='probability that a picture takes some of the mean and contrast of each '
+        'colour channel from another one of its batch',
+    )
     depth_dropout: float = Field(0.1, ge=0, le=1, description='probability of holes in depth')
 
 
@@ -106,12 +124,15 @@ class OptimiserConfig(Section):
 
 
 class LossConfig(Section):
-    """SILog, the chamfer distance of the bin centres, and the standard deviation's likelihood."""
+    """SILog, chamfer distance of the bin centres, edges, and the std's likelihood."""
 
     silog_weight: float = Field(1.0, ge=0)
     silog_lambda: float = Field(0.85, ge=0, le=1, description='1: blind to scale')
     silog_alpha: float = Field(10.0, gt=0, description='factor of SILog')
     chamfer_weight: float = Field(0.1, ge=0, description='0: none')
+    gradient_weight: float = Field(
+        0.0, ge=0, description='of the edges of log depth, beyond the paper; 0: none'
+    )
     std_weight: float = Field(
         0.0,
         ge=0,

@@ -22,7 +22,7 @@ from adabins_ros.recordings import extract_frames, survey
 from adabins_ros.recordings.progress import extraction_bar
 from adabins_ros.training.augmentation import Augmentation
 from adabins_ros.training.config import DataConfig, TrainingConfig
-from adabins_ros.training.dataset import RgbdDataset, UNUSABLE
+from adabins_ros.training.dataset import RgbdDataset, source_name, UNUSABLE
 from adabins_ros.training.splits import Split, split_frames
 from adabins_ros.training.starting_network import loaded_model
 import numpy as np
@@ -114,6 +114,7 @@ def build_data(
     network = network or loaded_model(config.network.model).config
     data = config.data
     sources, held_out_sources = _sources(data, folders)
+    _check_names(data, sources)
     held_out = range(len(sources), len(sources) + len(held_out_sources))
     sources += held_out_sources
     split: Split = split_frames(
@@ -136,6 +137,8 @@ def build_data(
             network.std,
             config.seed,
             network.training_focal_length_px,
+            data.scale_unknown,
+            data.draws,
         )
         for frames, changes in ((split.training, augmentation), (split.validation, None))
     )
@@ -162,6 +165,19 @@ def _sources(
     if not sources or rest.folders or rest.kitti or rest.nyu:
         sources += open_sources(rest)
     return sources, held_out
+
+
+def _check_names(data: DataConfig, sources: Sequence[FrameSource]) -> None:
+    """Raise RecordingError if something is said of a source that is not there."""
+    there = {source_name(source) for source in sources}
+    for key, names in (('draws', data.draws), ('scale_unknown', data.scale_unknown)):
+        for name in names:
+            if name not in there:
+                raise RecordingError(
+                    f'data.{key} names {name!r}, but the sources are {", ".join(sorted(there))}'
+                )
+    if not any(data.draws.get(name, 1.0) for name in there):
+        raise RecordingError('data.draws is 0 for every source: nothing is left to train on')
 
 
 def check_usable(data: TrainingData, network: AdaBinsConfig) -> None:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import math
 import os
+from pathlib import PurePath
 from typing import Any
 
 from adabins_ros.frames import FrameSource, RecordingError, RgbdSample
@@ -20,6 +21,11 @@ from torch.utils.data import Dataset
 
 # What damaged bytes raise in the decoders.
 UNUSABLE = (ValueError, OSError, EOFError, cv2.error)
+
+
+def source_name(source: FrameSource) -> str:
+    """Return the name of the file or folder that a source comes from, without where that is."""
+    return PurePath(source.report.name).name
 
 
 class RgbdDataset(Dataset[dict[str, Any]]):
@@ -45,9 +51,15 @@ class RgbdDataset(Dataset[dict[str, Any]]):
         Of the augmentation; each frame's changes depend on it, the epoch and the frame alone.
     training_focal_length_px : float
         The focal length, in pixels at `size`, for which depth is in true metres.
+    scale_unknown : sequence of str
+        Names of sources whose depth has no scale.
+    draws : mapping of str to float
+        How often an epoch shows each frame of a source, by its name; 1 where nothing is said.
 
     Attributes
     ----------
+    draws : (N,) float64
+        How often an epoch shows each element.
     epoch : int
         Chooses the augmentation's changes; whoever draws the frames sets it.
     unusable_marks : (N,) uint8 tensor
@@ -65,6 +77,8 @@ class RgbdDataset(Dataset[dict[str, Any]]):
         std: tuple[float, float, float] = IMAGENET_STD,
         seed: int = 0,
         training_focal_length_px: float = 518.86,
+        scale_unknown: Sequence[str] = (),
+        draws: Mapping[str, float] | None = None,
     ) -> None:
         self.sources = list(sources)
         self.indices = np.asarray(indices, np.int64).reshape(-1, 2)
@@ -72,6 +86,10 @@ class RgbdDataset(Dataset[dict[str, Any]]):
         self.augmentation = augmentation
         self.seed = seed
         self.training_focal_length_px = training_focal_length_px
+        names = [source_name(source) for source in sources]
+        by_source = np.array([(draws or {}).get(name, 1.0) for name in names], np.float64)
+        self.draws = by_source[self.indices[:, 0]]
+        self._scale_known = [name not in scale_unknown for name in names]
         self._factor = (1 / (255 * np.asarray(std))).astype(np.float32)[:, None, None]
         self._bias = (-np.asarray(mean) / np.asarray(std)).astype(np.float32)[:, None, None]
         marks = torch.zeros(max(len(self.indices), 1), dtype=torch.uint8)
@@ -91,7 +109,7 @@ class RgbdDataset(Dataset[dict[str, Any]]):
         dict
             image (3, h, w) float32, normalised; depth (1, h, w) float32, true metres times
             focal_scale, 0 unknown; focal_scale () float32: the training focal length over the
-            frame's at this size; name str; index int.
+            frame's at this size; scale_known () bool; name str; index int.
 
         Raises
         ------
@@ -112,6 +130,7 @@ class RgbdDataset(Dataset[dict[str, Any]]):
             'image': torch.from_numpy(normal),
             'depth': torch.from_numpy(depth * np.float32(scale))[None],
             'focal_scale': torch.tensor(scale, dtype=torch.float32),
+            'scale_known': torch.tensor(self._scale_known[self.indices[index, 0]]),
             'name': sample.name,
             'index': index,
         }

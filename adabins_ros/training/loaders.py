@@ -9,6 +9,8 @@ import signal
 from typing import Any
 
 from adabins_ros.training.config import DataConfig
+import numpy as np
+from numpy.typing import NDArray
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -27,8 +29,9 @@ class EpochSampler(Sampler[Draw]):
 
     Parameters
     ----------
-    frames : int
-        Length of the data set, at least 1. Fewer frames than one global batch are repeated.
+    frames : int or (N,) float
+        Length of the data set, at least 1, or how often an epoch shows each of its frames, such as
+        0.5: every second one. Fewer frames than one global batch are repeated.
     batch_size : int
         Frames per batch and process.
     seed : int
@@ -39,9 +42,18 @@ class EpochSampler(Sampler[Draw]):
     """
 
     def __init__(
-        self, frames: int, batch_size: int, *, seed: int, process: int = 0, processes: int = 1
+        self,
+        frames: int | NDArray[np.float64],
+        batch_size: int,
+        *,
+        seed: int,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
-        self.frames, self.batch_size, self.seed = frames, batch_size, seed
+        draws = np.ones(frames) if isinstance(frames, int) else frames
+        self.draws = torch.as_tensor(draws, dtype=torch.float64)
+        self.frames = max(1, round(self.draws.sum().item()))
+        self.batch_size, self.seed = batch_size, seed
         self.process, self.processes = process, processes
         self.epoch = 0
         self.first_batch = 0
@@ -67,7 +79,13 @@ class EpochSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         """Yield this process's frames that are left of the epoch."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.frames, generator=generator)
+        # The frames in any order, each as long as it is to be drawn: what lies at every whole
+        # number from a random start. So none comes a whole time more or less often.
+        line = torch.randperm(len(self.draws), generator=generator)
+        ends = self.draws[line].cumsum(0)
+        places = torch.arange(self.frames) + torch.rand(1, generator=generator)
+        drawn = torch.searchsorted(ends, places * (ends[-1] / self.frames), right=True)
+        order = line[drawn[torch.randperm(self.frames, generator=generator)]]
         wanted = self.batches * self.batch_size * self.processes
         order = order.repeat(-(-wanted // self.frames))[:wanted]
         mine = order.view(self.batches, self.processes, self.batch_size)[:, self.process]
@@ -159,7 +177,7 @@ class RunData(pl.LightningDataModule):
         """Make the loader of training batches, from where the run stopped."""
         assert self.trainer is not None
         sampler = EpochSampler(
-            len(self.train),
+            getattr(self.train, 'draws', len(self.train)),
             self.config.batch_size,
             seed=self.seed,
             process=self.trainer.global_rank,

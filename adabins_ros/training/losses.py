@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's two losses: scale-invariant log error (equation 4) and bin-centre chamfer (5)."""
+"""The paper's losses, SILog (equation 4) and bin-centre chamfer (5), and two beyond it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,12 @@ class SILog(nn.Module):
         self.min_depth, self.max_depth = min_depth, max_depth
         self.lambda_, self.alpha = lambda_, alpha
 
-    def forward(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        prediction: torch.Tensor,
+        truth: torch.Tensor,
+        scale_known: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """
         Compare a prediction with the truth.
 
@@ -65,6 +70,8 @@ class SILog(nn.Module):
             (B, 1, h, w), m; up-sampled here to the truth's size.
         truth : torch.Tensor
             (B, 1, H, W), m; 0 where unknown.
+        scale_known : torch.Tensor, optional
+            (B,) bool; a common factor of an image where it is false costs nothing.
 
         Returns
         -------
@@ -78,6 +85,11 @@ class SILog(nn.Module):
         truth = torch.where(valid, truth, 1.0)
         error = torch.log(prediction.clamp_min(_SMALLEST_DEPTH_M)) - torch.log(truth)
         error = torch.where(valid, error, 0.0)
+        if scale_known is not None:
+            known = scale_known.view(-1, 1, 1, 1)
+            counts = valid.sum((1, 2, 3), keepdim=True).clamp_min(1)
+            centred = torch.where(valid, error - error.sum((1, 2, 3), keepdim=True) / counts, 0.0)
+            error = torch.where(known, error, centred)
         pixels = valid.sum().clamp_min(1)
         mean = error.sum() / pixels
         # In two passes: the difference of the means of squares would lose digits.
@@ -85,6 +97,59 @@ class SILog(nn.Module):
         square = deviation / pixels + (1.0 - self.lambda_) * mean.square()
         loss = self.alpha * square.clamp_min(_SMALLEST_SQUARE).sqrt()
         return torch.where(valid.any(), loss, loss * 0.0)
+
+
+class LogGradient(nn.Module):
+    """
+    Difference of the edges of log depth, at four scales (Li and Snavely, CVPR 2018, L_grad).
+
+    The mean over neighbouring valid pixels of |dx g| + |dy g|, with g = ln prediction - ln truth,
+    in every, every second, fourth and eighth pixel of the prediction; then the mean over scales.
+
+    Parameters
+    ----------
+    min_depth, max_depth : float
+        The network's depth range, m.
+
+    """
+
+    scales = (1, 2, 4, 8)
+
+    def __init__(self, min_depth: float, max_depth: float) -> None:
+        super().__init__()
+        self.min_depth, self.max_depth = min_depth, max_depth
+
+    def forward(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """
+        Compare a prediction with the truth, whose nearest pixels are taken.
+
+        Parameters
+        ----------
+        prediction : torch.Tensor
+            (B, 1, h, w), m.
+        truth : torch.Tensor
+            (B, 1, H, W), m; 0 where unknown.
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar; 0 with zero gradients if no two valid pixels are neighbours.
+
+        """
+        prediction = prediction.float()
+        truth = functional.interpolate(truth.float(), size=prediction.shape[-2:], mode='nearest')
+        valid = valid_depth(truth, self.min_depth, self.max_depth)
+        error = torch.log(prediction.clamp_min(_SMALLEST_DEPTH_M))
+        error = error - torch.log(torch.where(valid, truth, 1.0))
+        loss = error.new_zeros(())
+        for scale in self.scales:
+            there, level = valid[..., ::scale, ::scale], error[..., ::scale, ::scale]
+            for axis in (-2, -1):
+                size = level.shape[axis] - 1
+                both = there.narrow(axis, 1, size) & there.narrow(axis, 0, size)
+                edges = torch.where(both, level.diff(dim=axis).abs(), 0.0)
+                loss = loss + edges.sum() / both.sum().clamp_min(1)
+        return loss / len(self.scales)
 
 
 class StdLikelihood(nn.Module):

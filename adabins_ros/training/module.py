@@ -9,8 +9,15 @@ import random
 from typing import Any
 
 from adabins_ros.model import AdaBins, DepthDistribution
+from adabins_ros.training.augmentation import exchange_colours
 from adabins_ros.training.config import TrainingConfig
-from adabins_ros.training.losses import BinCentersChamfer, resize_like, SILog, StdLikelihood
+from adabins_ros.training.losses import (
+    BinCentersChamfer,
+    LogGradient,
+    resize_like,
+    SILog,
+    StdLikelihood,
+)
 from adabins_ros.training.metrics import (
     DepthErrorMetric,
     ScaleFactorMetric,
@@ -49,16 +56,27 @@ class DepthTraining(pl.LightningModule):
 
     """
 
+    _black: torch.Tensor
+    _white: torch.Tensor
+
     def __init__(self, network: AdaBins, config: TrainingConfig) -> None:
         super().__init__()
         # Channels last: a step of the lite network takes two thirds of the time on a CPU.
         self.network = network.to(memory_format=torch.channels_last)
         self.config = config
+        mean, std = (
+            torch.tensor(x).view(3, 1, 1) for x in (network.config.mean, network.config.std)
+        )
+        self.register_buffer('_black', -mean / std, persistent=False)
+        self.register_buffer('_white', (1 - mean) / std, persistent=False)
+        changes = config.augmentation
+        self._exchange = changes.exchange if changes.enabled else 0.0
         self.time_share: Callable[[], float] = lambda: 0.0
         low, high = network.config.min_depth, network.config.max_depth
         loss = config.loss
         self.silog = SILog(low, high, lambda_=loss.silog_lambda, alpha=loss.silog_alpha)
         self.chamfer = BinCentersChamfer(low, high)
+        self.gradient = LogGradient(low, high)
         self.std_likelihood = StdLikelihood(low, high)
         self.errors = DepthErrorMetric(low, high)
         self.std_calibration = StdCalibration(low, high)
@@ -109,8 +127,9 @@ class DepthTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Compute the loss of a batch."""
-        output: DepthDistribution = self(batch['image'])
-        losses = self.losses(output, batch['depth'])
+        image = exchange_colours(batch['image'], self._exchange, self._black, self._white)
+        output: DepthDistribution = self(image)
+        losses = self.losses(output, batch['depth'], batch.get('scale_known'))
         size = len(batch['image'])
         for name, value in losses.items():
             value = value.detach()
@@ -125,16 +144,26 @@ class DepthTraining(pl.LightningModule):
             )
         return losses['loss']
 
-    def losses(self, output: DepthDistribution, truth: torch.Tensor) -> dict[str, torch.Tensor]:
+    def losses(
+        self,
+        output: DepthDistribution,
+        truth: torch.Tensor,
+        scale_known: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
         """
         Return ``loss`` and, unweighted, its parts.
 
         The chamfer distance is for bins that can be learned, the standard deviation's likelihood
-        for strategies that have bins.
+        for strategies that have bins; both for images whose scale is known, as by default all are.
         """
         weights = self.config.loss
-        losses = {'silog': self.silog(output.depth, truth)}
+        losses = {'silog': self.silog(output.depth, truth, scale_known)}
         loss = weights.silog_weight * losses['silog']
+        if weights.gradient_weight:
+            losses['gradient'] = self.gradient(output.depth, truth)
+            loss = loss + weights.gradient_weight * losses['gradient']
+        if scale_known is not None:
+            truth = truth * scale_known.view(-1, 1, 1, 1)
         if weights.chamfer_weight and output.bin_centers.requires_grad:
             losses['chamfer'] = self.chamfer(output.bin_centers, truth)
             loss = loss + weights.chamfer_weight * losses['chamfer']

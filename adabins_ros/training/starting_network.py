@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import torch
 
 _UNTRAINED = {'trained': False, 'provenance': '', 'std_factor': 1.0}
-_CHANGES = ('encoder', 'bin_strategy', 'num_bins', 'min_depth', 'max_depth')
+_CHANGES = ('encoder', 'bin_strategy', 'bin_space', 'num_bins', 'min_depth', 'max_depth')
 
 
 def starting_network(

@@ -58,6 +58,9 @@ def test_a_worked_example() -> None:
     torch.testing.assert_close(widths, torch.tensor([[2 / 6, 1 / 6, 3 / 6]]))
     centers = bin_centers(widths, 1.0, 7.0)
     torch.testing.assert_close(centers, torch.tensor([[2.0, 3.5, 5.5]]))
+    # From 1 to 64 m in the logarithm: the sixth, the fifth twelfth and three quarters of it.
+    in_log = bin_centers(widths, 1.0, 64.0, 'log')
+    torch.testing.assert_close(in_log, torch.tensor([[2.0, 2.0**2.5, 2.0**4.5]]))
     even = torch.zeros(1, 3, 1, 1)
     depth, std = depth_and_std(even, centers)
     assert depth.item() == pytest.approx(11 / 3, rel=1e-6)

@@ -9,10 +9,10 @@ from typing import Any
 
 from adabins_ros.messages import image_fields
 from adabins_ros.recordings import RecordingError, survey
-from adabins_ros.training.augmentation import Augmentation
+from adabins_ros.training.augmentation import Augmentation, exchange_colours
 from adabins_ros.training.config import AugmentationConfig
 from adabins_ros.training.cropping import cut_out, largest_box
-from adabins_ros.training.dataset import RgbdDataset
+from adabins_ros.training.dataset import RgbdDataset, source_name
 from adabins_ros.training.loaders import EpochDataset
 import numpy as np
 import pytest
@@ -187,3 +187,33 @@ def test_an_unknown_focal_length_counts_as_that_of_the_training(
 ) -> None:
     source = survey(record(aligned, camera=None))
     assert RgbdDataset([source], _all(source), (24, 32))[0]['focal_scale'] == 1
+
+
+def test_sources_are_drawn_and_teach_scale_as_their_names_say(
+    record: Record, aligned: Truth
+) -> None:
+    source = survey(record(aligned))
+    name = source_name(source)
+    dataset = RgbdDataset([source], _all(source), (24, 32), scale_unknown=[name], draws={name: 3})
+    assert set(dataset.draws.tolist()) == {3.0}
+    assert not dataset[0]['scale_known']
+    plain = RgbdDataset([source], _all(source), (24, 32))
+    assert plain[0]['scale_known']
+    assert set(plain.draws.tolist()) == {1.0}
+
+
+def test_colours_move_towards_those_of_another_picture() -> None:
+    torch.manual_seed(3)
+    dark, bright = torch.full((2, 1, 1, 1), -1.0), torch.full((2, 1, 1, 1), 1.0)
+    images = torch.cat([dark, bright]) + 0.1 * torch.rand(4, 3, 16, 16)
+    black, white = torch.full((3, 1, 1), -1.1), torch.full((3, 1, 1), 1.1)
+    assert exchange_colours(images, 0.0, black, white) is images
+    changed = exchange_colours(images, 1.0, black, white)
+    before, after = images.mean((1, 2, 3)), changed.mean((1, 2, 3))
+    assert (before - after).abs().max() > 0.2
+    assert after.min() > -1
+    assert after.max() < 1.1
+    assert changed.max() <= 1.1
+    assert changed.min() >= -1.1
+    flat = torch.zeros(2, 3, 16, 16)
+    assert exchange_colours(flat, 1.0, black, white).isfinite().all()

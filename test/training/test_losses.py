@@ -3,7 +3,7 @@
 
 import math
 
-from adabins_ros.training.losses import BinCentersChamfer, SILog, StdLikelihood
+from adabins_ros.training.losses import BinCentersChamfer, LogGradient, SILog, StdLikelihood
 import pytest
 import torch
 
@@ -76,6 +76,35 @@ def test_an_almost_empty_truth_gives_finite_gradients(valid_pixels: int) -> None
         (gradient,) = torch.autograd.grad(loss, leaf)
         assert gradient.isfinite().all()
         assert gradient.any() == (valid_pixels > 0)
+
+
+def test_the_scale_of_a_frame_that_has_none_is_forgiven_and_its_shape_is_not() -> None:
+    truth = random_depth(2, 1, 20, 30)
+    truth[:, :, :4] = 0
+    known = torch.tensor([True, False])
+    doubled = truth.clamp_min(1e-3) * torch.tensor([1.0, 2.0]).view(2, 1, 1, 1)
+    assert SILog(*RANGE)(doubled, truth) > 1
+    assert SILog(*RANGE)(doubled, truth, known) < 1e-4
+    assert SILog(*RANGE)(doubled, truth, ~known) > 1
+    bent = truth.clamp_min(1e-3) * torch.linspace(1, 2, 30)
+    assert SILog(*RANGE)(bent, truth, ~known) > 0.5
+
+
+def test_edges_count_at_every_scale_and_a_common_factor_does_not() -> None:
+    truth = torch.full((1, 1, 64, 64), 2.0)
+    truth[..., 32:] = 4.0
+    gradient = LogGradient(*RANGE)
+    assert gradient(1.7 * truth, truth) < 1e-5
+    flat = torch.full_like(truth, 2.0)
+    # ln 2 at one step of 63, 31, 15 and 7.
+    expected = math.log(2) * (1 / 63 + 1 / 31 + 1 / 15 + 1 / 7) / 4
+    assert float(gradient(flat, truth)) == pytest.approx(expected, rel=1e-4)
+    hidden = truth.clone()
+    hidden[..., 24:40] = 0
+    assert gradient(flat, hidden) < 1e-5
+    half = truth[..., ::2, ::2].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(gradient(half, torch.zeros_like(truth)), half)
+    assert not slope.any()
 
 
 def test_a_perfect_prediction_has_a_finite_gradient() -> None:

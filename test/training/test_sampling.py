@@ -4,6 +4,7 @@
 from typing import Any
 
 from adabins_ros.training.loaders import EpochDataset, EpochSampler, ValidationSampler
+import numpy as np
 import pytest
 import torch
 
@@ -51,6 +52,22 @@ def test_fewer_frames_than_a_batch_are_repeated() -> None:
     assert sampler.batches == 1
     assert sorted({index for _, index in sampler}) == [0, 1, 2]
     assert len(list(sampler)) == len(sampler) == 4
+
+
+def test_frames_are_drawn_as_often_as_it_is_asked_for() -> None:
+    draws = np.array([2.0] * 5 + [0.25] * 40 + [0.0] * 3)
+    sampler = EpochSampler(draws, 4, seed=1)
+    seen = np.zeros(48)
+    for number in range(8):
+        sampler.set_epoch(number)
+        drawn = np.bincount([index for _, index in sampler], minlength=48)
+        assert drawn[:5].tolist() == [2] * 5
+        assert drawn[5:45].max() == 1
+        seen += drawn
+    assert sampler.batches == 5
+    assert seen[45:].tolist() == [0] * 3
+    assert seen[5:45].sum() == 80
+    assert (seen[5:45] > 0).sum() > 30
 
 
 def test_every_validation_frame_counts_once() -> None:

@@ -94,6 +94,20 @@ def test_nothing_to_train_on_says_what_to_give() -> None:
         _build()
 
 
+def test_what_is_said_of_a_source_that_is_not_there_is_refused(
+    record: Record, aligned: Truth
+) -> None:
+    bag = record(aligned)
+    data = {'bags': [bag], 'validation_share': 0}
+    for key, value in (('draws', {'hall': 2.0}), ('scale_unknown', ['hall'])):
+        config = TrainingConfig(data=DataConfig(**data, **{key: value}))
+        with pytest.raises(RecordingError, match=f"data.{key} names 'hall', but .*{bag.name}"):
+            build_data(config)
+    config = TrainingConfig(data=DataConfig(**data, draws={bag.name: 0}))
+    with pytest.raises(RecordingError, match='nothing is left to train on'):
+        build_data(config)
+
+
 def test_recordings_can_be_held_out_by_name(record: Record, aligned: Truth) -> None:
     first, second = record(aligned), record(aligned, name='b.mcap', frames=5)
     data = _build(bags=[first], validation_bags=[second])
