@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a depth image to organised, coloured points as sensor_msgs/PointCloud2 wants them."""
+"""From a depth image to points as sensor_msgs/PointCloud2 wants them, and to where it is free."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 # (rviz2, PCL, sensor_msgs), so the 32 bytes of PCL's own structures would only be more to send.
 FIELD_NAMES = ('x', 'y', 'z', 'rgb', 'std')
 CLOUD_DTYPE = np.dtype([(name, '<f4') for name in FIELD_NAMES])
+CLOUD_WITH_HEIGHT_DTYPE = np.dtype([(name, '<f4') for name in (*FIELD_NAMES, 'height')])
+POINT_DTYPE = np.dtype([(name, '<f4') for name in FIELD_NAMES[:3]])
 
 # Few rows at a time, so that what lies between input and output stays in the cache.
 ROWS_AT_A_TIME = 32
@@ -30,6 +32,7 @@ def pack_cloud(
     camera: PinholeCamera,
     stride: int = 1,
     out: NDArray[Any] | None = None,
+    heights: NDArray[np.float32] | None = None,
 ) -> NDArray[Any]:
     """
     Back-project a depth image and interleave the fields of its points.
@@ -49,6 +52,8 @@ def pack_cloud(
         Take the pixels 0, stride, 2 stride, .. of rows and columns, each on its own ray.
     out : (ceil(H / stride), ceil(W / stride)) CLOUD_DTYPE, optional
         C-contiguous array to write into, so that a stream of frames needs no new memory.
+    heights : (ceil(H / stride), ceil(W / stride)) float32, optional
+        Above the floor, m: a further field, and CLOUD_WITH_HEIGHT_DTYPE instead.
 
     Returns
     -------
@@ -67,12 +72,15 @@ def pack_cloud(
     _require('rgb', rgb, (*depth.shape, 3), np.dtype(np.uint8))
     _require('std', std, depth.shape, np.dtype(np.float32))
     depths, stds, colors = depth[::stride, ::stride], std[::stride, ::stride], rgb[::stride]
-    cloud = np.empty(depths.shape, CLOUD_DTYPE) if out is None else out
+    dtype = CLOUD_DTYPE if heights is None else CLOUD_WITH_HEIGHT_DTYPE
+    cloud = np.empty(depths.shape, dtype) if out is None else out
     _require('valid', valid, depths.shape, np.dtype(np.bool_))
-    _require('out', cloud, depths.shape, CLOUD_DTYPE)
+    _require('out', cloud, depths.shape, dtype)
+    if heights is not None:
+        _require('heights', heights, depths.shape, np.dtype(np.float32))
     if not cloud.flags.c_contiguous:
         raise ValueError(f'out with strides {cloud.strides} is not C-contiguous')
-    bits = cloud.view('<i4').reshape(*cloud.shape, len(FIELD_NAMES))
+    bits = cloud.view('<i4').reshape(*cloud.shape, -1)
     x_per_metre, y_per_metre = _ray_slopes(camera, stride)
     for first in range(0, len(cloud), ROWS_AT_A_TIME):
         rows = slice(first, first + ROWS_AT_A_TIME)
@@ -81,10 +89,71 @@ def pack_cloud(
         pixels = cv2.cvtColor(colors[rows], cv2.COLOR_RGB2BGRA).view('<i4')
         color = pixels[:, ::stride, 0] & _RGB_BITS
         metres = [z * x_per_metre, z * y_per_metre[rows], z, np.ascontiguousarray(stds[rows])]
+        if heights is not None:
+            metres.append(np.ascontiguousarray(heights[rows]))
         # As integers, for no arithmetic may touch the bits.
-        x, y, z, deviation = (plane.view('<i4') for plane in metres)
-        cv2.merge([x, y, z, color, deviation], bits[rows])
+        x, y, z, *more = (plane.view('<i4') for plane in metres)
+        cv2.merge([x, y, z, color, *more], bits[rows])
     return cloud
+
+
+def clearing_points(
+    depth: NDArray[np.float32],
+    sure: NDArray[np.bool_],
+    camera: PinholeCamera,
+    *,
+    farthest_m: float,
+    clear_range_m: float,
+    stride: int = 1,
+) -> NDArray[Any]:
+    """
+    Return up to where the ray of each sure pixel is free, for who traces rays from the camera.
+
+    Parameters
+    ----------
+    depth : (H, W) float32
+        Up to which nothing is in the way, along the optical axis, m.
+    sure : (ceil(H / stride), ceil(W / stride)) bool
+        Which of the pixels 0, stride, 2 stride, .. of rows and columns can be trusted, those
+        beyond the range included (`valid_points`); the rays of the others tell nothing.
+    camera : PinholeCamera
+        Of this image, without distortion.
+    farthest_m : float
+        The largest depth that is in range, m: what lies beyond is free up to there.
+    clear_range_m : float
+        No ray is longer, m.
+    stride : int
+        Of `sure`.
+
+    Returns
+    -------
+    (N,) POINT_DTYPE
+        x right, y down, z forward (REP 103 optical frame), m; all finite.
+
+    Raises
+    ------
+    ValueError
+        If an array has not the size that belongs to the camera.
+
+    """
+    _check_camera(depth, camera, stride)
+    depths = depth[::stride, ::stride]
+    _require('sure', sure, depths.shape, np.dtype(np.bool_))
+    x_per_metre, y_per_metre = _ray_slopes(camera, stride)
+    ends = np.minimum(depths, _ray_ends(camera, stride, clear_range_m, farthest_m))
+    points = cv2.merge([ends * x_per_metre, ends * y_per_metre, ends])
+    return points[sure].view(POINT_DTYPE).reshape(-1)
+
+
+@lru_cache(maxsize=8)
+def _ray_ends(
+    camera: PinholeCamera, stride: int, range_m: float, farthest_m: float
+) -> NDArray[np.float32]:
+    """Return the depth at which every taken pixel's ray is so long, farthest_m at most."""
+    x, y = _ray_slopes(camera, stride)
+    ends = np.minimum(np.float32(range_m) / np.sqrt(1 + x * x + y * y), np.float32(farthest_m))
+    ends.flags.writeable = False
+    return ends
 
 
 def _require(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -85,6 +85,7 @@ def scan_depth(
     heights_m: tuple[float, float],
     range_m: tuple[float, float],
     stride: int = 1,
+    safe_depth: NDArray[np.float32] | None = None,
 ) -> Scan:
     """
     Return the nearest sure point of each direction between two heights.
@@ -108,6 +109,9 @@ def scan_depth(
         The least and the largest depth that is in range, m.
     stride : int
         Of `sure`.
+    safe_depth : (H, W) float32, optional
+        Up to which nothing is in the way, if that is nearer than `depth`, m: ranges are measured
+        by it, heights by `depth`.
 
     Returns
     -------
@@ -136,12 +140,13 @@ def scan_depth(
     leaves = (at_end >= lowest) & (at_end <= highest)
     range_max = farthest * (float(rays.level[leaves].min()) if leaves.any() else 1.0)
     z = depth[::stride, ::stride].reshape(-1)[rays.order]
+    safe = z if safe_depth is None else safe_depth[::stride, ::stride].reshape(-1)[rays.order]
     is_sure = sure.reshape(-1)[rays.order]
     with np.errstate(invalid='ignore', over='ignore'):
-        ranges = z * rays.level
+        ranges = safe * rays.level
         up = z * rays.up
         stands = (up >= lowest) & (up <= highest) & (ranges <= np.float32(range_max))
-        is_free = is_sure & (z > np.float32(farthest))
+        is_free = is_sure & (safe > np.float32(farthest))
     obstacles = np.where(stands & is_sure, ranges, np.float32(np.inf))
     beams = np.minimum.reduceat(obstacles, rays.starts)
     unknown = (stands & ~is_sure) | (leaves & ~is_free)

@@ -211,7 +211,7 @@ class CameraStream:
             return
         if self._scale.is_missing:
             way = settings.when_unanchored
-            held = '; points are held back' if way == 'hold' else ''
+            held = '; points and scan are held back' if way == 'hold' else ''
             self.warn(f'scale: {way}', f'depth has no true scale: {self._scale.fit.reason}{held}')
         self._statistics.record('publish', publish_s)
         self._statistics.record('camera to publish', time.perf_counter() - arrived_s)

@@ -179,6 +179,27 @@ class DepthNodeSettings:
         '0: none',
         bounds=(0.0, 10.0),
     )
+    sure_std: float = _parameter(
+        0.0,
+        'Points, depth/scan and points_clearing end this many standard deviations before their '
+        'depth; 0: at it',
+        bounds=(0.0, 10.0),
+    )
+    clear_range: float = _parameter(
+        5.0,
+        'Longest ray of points_clearing, m: farther away it clears nothing',
+        bounds=(0.1, LONGEST_DEPTH_M),
+    )
+    remove_floor: bool = _parameter(
+        False,
+        'Leave out of points what is less than scan_min_height above the floor; points_clearing '
+        'keeps it',
+    )
+    height_field: bool = _parameter(
+        False,
+        "Give points the field height, m above the floor, for Nav2's collision monitor "
+        '(use_global_height)',
+    )
     color_max_depth: float = _parameter(
         0.0,
         'Depth at the far end of the colours in depth/color, m; 0: as max_depth',
@@ -210,7 +231,7 @@ class DepthNodeSettings:
         'publish',
         'What happens while a source of scale is there but the scale is missing, stale or '
         'contradicted: publish (depth as the network says it), widen (the standard deviation '
-        'grows with the age of the last good scale), hold (no points)',
+        'grows with the age of the last good scale), hold (no points, clearing or scan)',
         choices=('publish', 'widen', 'hold'),
     )
     scale_factor: float = _parameter(
@@ -220,12 +241,13 @@ class DepthNodeSettings:
     )
     camera_height: float = _parameter(
         0.0,
-        'Height of the camera above the floor for the source floor, m; 0: from TF',
+        'Height of the camera above the floor, m; 0: from TF. The source floor, depth/scan, '
+        'remove_floor and height_field need it',
         bounds=(0.0, 100.0),
     )
     camera_pitch: float = _parameter(
         0.0,
-        'How far the camera looks down, for the source floor where TF does not tell, degrees',
+        'How far the camera looks down where TF does not tell, degrees',
         bounds=(-90.0, 90.0),
     )
     floor_frame: str = _parameter(
@@ -233,15 +255,15 @@ class DepthNodeSettings:
     )
     base_frame: str = _parameter(
         '',
-        "Frame on the floor that TF levels depth/scan by; '': base_footprint, else base_link; "
-        'without TF camera_height and camera_pitch',
+        "Frame on the floor that TF levels depth/scan, remove_floor and height_field by; '': "
+        'base_footprint, else base_link; without TF camera_height and camera_pitch',
     )
     scan_frame: str = _parameter(
         '', "Level frame of depth/scan, which the node broadcasts; '': the camera's and _level"
     )
     scan_min_height: float = _parameter(
         0.1,
-        'Height above the floor from which on a point is an obstacle of depth/scan, m',
+        'Height above the floor from which on a point is an obstacle, m',
         bounds=(-10.0, 100.0),
     )
     scan_max_height: float = _parameter(

@@ -159,7 +159,7 @@ class DepthPipeline:
                 with self._statistics.timed(product.name):
                     message = product.make(frame)
             except NotMade as error:
-                self._warn(product.name, str(error))
+                self._warn(product.name, f'no {product.topic}: {error}')
                 continue
             yield product, message
 

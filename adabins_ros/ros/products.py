@@ -15,10 +15,16 @@ import math
 from typing import Any, TYPE_CHECKING, TypeVar
 
 from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.geometry.cloud import CLOUD_DTYPE, pack_cloud
+from adabins_ros.geometry.cloud import (
+    clearing_points,
+    CLOUD_DTYPE,
+    CLOUD_WITH_HEIGHT_DTYPE,
+    pack_cloud,
+)
 from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.geometry.depth_encoding import mark_range, millimetres, range_to_show
 from adabins_ros.geometry.gates import valid_points
+from adabins_ros.geometry.ground import heights_above_ground
 from adabins_ros.geometry.laser_scan import optical_from_level, scan_depth
 from adabins_ros.messages.clouds import cloud_fields
 from adabins_ros.messages.compressed import compressed_rgb_fields
@@ -125,15 +131,54 @@ class Frame:
     @cached_property
     def sure(self) -> NDArray[np.bool_]:
         """Return which of every `point_stride`-th pixel pass the gates, at any distance."""
-        return valid_points(
+        step = self.settings.point_stride
+        valid = valid_points(
             self.estimated.depth,
             self.estimated.std,
             min_depth=self.limits[0],
             max_depth=math.inf,
             max_std_ratio=self.settings.max_std_ratio,
             edge_ratio=self.settings.edge_ratio,
-            stride=self.settings.point_stride,
+            stride=step,
         )
+        if self.settings.sure_std:
+            valid &= self.safe_depth[::step, ::step] > 0  # NaN where the deviation is unknown
+        return valid
+
+    @cached_property
+    def safe_depth(self) -> NDArray[np.float32]:
+        """Return depth less `sure_std` standard deviations (H, W), metres."""
+        depth, deviations = self.estimated.depth, self.settings.sure_std
+        if not deviations:
+            return depth
+        out = self.memory.array('safe', depth.shape, depth.dtype)
+        np.multiply(self.estimated.std, np.float32(-deviations), out=out)
+        np.add(out, depth, out=out)
+        return np.maximum(out, np.float32(self.limits[0]), out=out)
+
+    @cached_property
+    def level(self) -> tuple[float, NDArray[np.float64]]:
+        """Return the camera's height above the floor, m, and gravity in its optical frame."""
+        settings, camera = self.settings, self.header.frame_id
+        bases = (settings.base_frame,) if settings.base_frame else ('base_footprint', 'base_link')
+        known = (self.transforms.looked_up(base, camera) for base in bases if self.transforms)
+        base = next((pose for pose in known if pose is not None), None)
+        height = settings.camera_height or (0.0 if base is None else float(base[2, 3]))
+        if height <= 0:
+            raise NotMade(
+                'the height of the camera above the floor is not known: publish the transform '
+                f'from {camera!r} to {" or ".join(map(repr, bases))}, or set the parameters '
+                'camera_height and camera_pitch'
+            )
+        return height, down_in_camera(settings.camera_pitch) if base is None else -base[2, :3]
+
+    @cached_property
+    def heights(self) -> NDArray[np.float32]:
+        """Return how high above the floor every `point_stride`-th pixel is, metres."""
+        assert self.camera is not None
+        height, down = self.level
+        step = self.settings.point_stride
+        return heights_above_ground(self.estimated.depth, self.camera, down, height, step)
 
     @cached_property
     def millimetres(self) -> NDArray[np.uint16]:
@@ -213,29 +258,43 @@ def _points(frame: Frame) -> PointCloud2:
     settings, estimate = frame.settings, frame.estimated
     step = settings.point_stride
     valid = frame.sure & (estimate.depth[::step, ::step] <= np.float32(frame.limits[1]))
+    if settings.remove_floor:
+        valid &= frame.heights >= np.float32(settings.scan_min_height)
+    dtype = CLOUD_WITH_HEIGHT_DTYPE if settings.height_field else CLOUD_DTYPE
     cloud = pack_cloud(
-        estimate.depth,
+        frame.safe_depth,
         frame.rgb,
         estimate.std,
         valid,
         frame.camera,
         settings.point_stride,
-        frame.memory.array('points', valid.shape, CLOUD_DTYPE),
+        frame.memory.array('points', valid.shape, dtype),
+        frame.heights if settings.height_field else None,
     )
     # A valid depth is finite, and so is its point.
-    fields = cloud_fields(cloud, is_dense=bool(valid.all()))
-    fields['fields'] = [
-        PointField(name=name, offset=offset, datatype=datatype, count=count)
-        for name, offset, datatype, count in fields['fields']
-    ]
-    return _filled(PointCloud2, frame.header, fields)
+    return _cloud(cloud, bool(valid.all()), frame)
+
+
+def _clearing_points(frame: Frame) -> PointCloud2:
+    """Make the ends of free rays; those of the floor and of what lies beyond the range too."""
+    assert frame.camera is not None
+    step, (nearest, farthest) = frame.settings.point_stride, frame.limits
+    ends = clearing_points(
+        frame.safe_depth,
+        frame.sure & (frame.safe_depth[::step, ::step] > np.float32(nearest)),
+        frame.camera,
+        farthest_m=farthest,
+        clear_range_m=frame.settings.clear_range,
+        stride=step,
+    )
+    return _cloud(ends, True, frame)
 
 
 def _scan(frame: Frame) -> LaserScan:
     """Make the scan in the level frame of the camera, which TF is told of."""
     assert frame.camera is not None
     settings, estimate = frame.settings, frame.estimated
-    height, down = _height_and_down(frame)
+    height, down = frame.level
     try:
         scan = scan_depth(
             estimate.depth,
@@ -246,9 +305,10 @@ def _scan(frame: Frame) -> LaserScan:
             heights_m=(settings.scan_min_height, settings.scan_max_height),
             range_m=frame.limits,
             stride=settings.point_stride,
+            safe_depth=frame.safe_depth if settings.sure_std else None,
         )
     except ValueError as error:
-        raise NotMade(f'no scan: {error}') from None
+        raise NotMade(str(error)) from None
     name = settings.scan_frame or f'{frame.header.frame_id}_level'
     if frame.transforms is not None:
         frame.transforms.tell(frame.header, name, optical_from_level(down))
@@ -261,22 +321,6 @@ def _scan(frame: Frame) -> LaserScan:
         'ranges': scan.ranges,
     }
     return _filled(LaserScan, Header(stamp=frame.header.stamp, frame_id=name), fields)
-
-
-def _height_and_down(frame: Frame) -> tuple[float, NDArray[np.float64]]:
-    """Return the camera's height above the floor, m, and gravity in its optical frame."""
-    settings, camera = frame.settings, frame.header.frame_id
-    bases = (settings.base_frame,) if settings.base_frame else ('base_footprint', 'base_link')
-    known = (frame.transforms.looked_up(base, camera) for base in bases if frame.transforms)
-    base = next((pose for pose in known if pose is not None), None)
-    height = settings.camera_height or (0.0 if base is None else float(base[2, 3]))
-    if height <= 0:
-        raise NotMade(
-            'no scan: the height of the camera above the floor is not known: publish the '
-            f'transform from {camera!r} to {" or ".join(map(repr, bases))}, or set the parameters '
-            'camera_height and camera_pitch'
-        )
-    return height, down_in_camera(settings.camera_pitch) if base is None else -base[2, :3]
 
 
 def _color_image(frame: Frame) -> Image:
@@ -343,6 +387,16 @@ PRODUCTS = (
         'organised, x y z rgb std in the optical frame (REP 103); NaN where gated out',
         needs_intrinsics=True,
         can_be_held=True,
+    ),
+    Product(
+        'points_clearing',
+        'points_clearing',
+        PointCloud2,
+        _clearing_points,
+        'x y z up to where sure rays are free, clear_range at most: costmaps clear by it',
+        needs_intrinsics=True,
+        can_be_held=True,
+        other_form_of='points',
     ),
     Product(
         'scan',
@@ -414,6 +468,16 @@ PRODUCTS = (
     ),
 )
 """In the order in which they are made and published."""
+
+
+def _cloud(cloud: NDArray[Any], is_dense: bool, frame: Frame) -> PointCloud2:
+    """Return a structured array as sensor_msgs/PointCloud2."""
+    fields = cloud_fields(cloud, is_dense)
+    fields['fields'] = [
+        PointField(name=name, offset=offset, datatype=datatype, count=count)
+        for name, offset, datatype, count in fields['fields']
+    ]
+    return _filled(PointCloud2, frame.header, fields)
 
 
 def _image(pixels: NDArray[Any], encoding: str, frame: Frame) -> Image:

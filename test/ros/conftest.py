@@ -49,6 +49,8 @@ class NodeProcess:
         remaps: dict[str, str],
     ) -> None:
         arguments = ['-r', f'__ns:=/{namespace}']
+        if 'params_file' in parameters:
+            arguments += ['--params-file', str(parameters.pop('params_file'))]
         for name, value in parameters.items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             arguments += ['-p', f'{name}:={text}']

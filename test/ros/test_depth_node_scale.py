@@ -21,6 +21,7 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2, PointFiel
 FACTOR = 1.7
 POSE = [0.0, 0.0, 0.12, 0.0, 0.0, 10.0]
 CAMERA = PinholeCamera(96, 72, 82.0, 82.0, 47.5, 35.5)
+HELD = ('points', 'points_clearing', 'depth/scan')
 TOPICS = ('depth/image', 'depth/std', 'depth/status', 'depth/bin_centers', 'points')
 
 
@@ -212,7 +213,10 @@ def test_a_scan_that_stops_holds_the_points_back_after_the_timeout(
 ):
     depth, std = as_it_is(station, image, info)
     sensor = Sensor(station, 'scan', lidar(FACTOR * depth))
-    show(station, image, info, sensor, anchored=True)
+    assert station.set_parameters(camera_height=1.0)[0].successful
+    for topic in HELD:
+        station.listen(topic)
+    show(station, image, info, sensor, anchored=True, topics=(*TOPICS, *HELD))
     sensor.leave()
     assert station.set_parameters(when_unanchored='hold')[0].successful
     images = [topic for topic in TOPICS if topic != 'points']
@@ -221,11 +225,12 @@ def test_a_scan_that_stops_holds_the_points_back_after_the_timeout(
     assert 'scale_timeout 1.5 s' in status['reason'] and float(status['age']) >= 1.5
     stamp = found['depth/image'].header.stamp
     station.spin_for(lambda: False, 0.5)
-    assert not any(message.header.stamp == stamp for message in station.received['points'])
+    for topic in HELD:
+        assert not any(message.header.stamp == stamp for message in station.received[topic]), topic
     np.testing.assert_allclose(decode_depth(found['depth/image']), depth, rtol=1e-4)
     status, _ = station.diagnostics_until(lambda status, _: 'no true scale' in status.message)
     assert status.level == status.WARN
-    station.spin_until(lambda: 'points are held back' in depth_node.log)
+    station.spin_until(lambda: 'points and scan are held back' in depth_node.log)
     # Or the cloud is thinned out by its std.
     assert station.set_parameters(when_unanchored='widen')[0].successful
     found, _ = show(station, image, info, anchored=False)
