@@ -16,6 +16,7 @@ from adabins_ros.ros.camera_stream import CameraStream
 from adabins_ros.ros.declared_parameters import DepthNodeParameters
 from adabins_ros.ros.diagnostics import ThrottledWarnings
 from adabins_ros.ros.frame_worker import FrameWorker
+from adabins_ros.ros.manager_bond import ManagerBond
 from adabins_ros.ros.model_loading import (
     ConfigurationError,
     FAILED,
@@ -90,6 +91,7 @@ class DepthNode(LifecycleNode):
         self._model_state: tuple[int, ...] = ()
         self._changes = ModelChanges(self._when_loaded)
         self._scale_sources = ScaleSources(self)
+        self._bond = ManagerBond(self)
         self._streams: list[CameraStream] = []
         self._make_streams()
         self._diagnostics_output = self.create_publisher(
@@ -153,6 +155,8 @@ class DepthNode(LifecycleNode):
         self._worker.start()
         topics = ', '.join(stream.topic for stream in self._streams)
         self.get_logger().info(f'listening to {topics}')
+        if not self._current.settings.autostart:
+            self._bond.form()
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -203,6 +207,7 @@ class DepthNode(LifecycleNode):
             ]
 
     def _stop_listening(self) -> None:
+        self._bond.end()
         self._scale_sources.stop_listening()
         for stream in self._streams:
             stream.stop_listening()
