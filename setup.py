@@ -52,7 +52,7 @@ setup(
     entry_points={
         'console_scripts': [
             'adabins = adabins_ros.cli:main',
-            'depth_node = adabins_ros.ros.depth_node:main',
+            'depth_node = adabins_ros.starting:depth_node',
             'evaluate = adabins_ros.evaluation.evaluate_command:main',
             'fetch = adabins_ros.fetch_command:main',
             'play_bag = adabins_ros.ros.play_bag:main',

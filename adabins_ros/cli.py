@@ -57,9 +57,9 @@ def node(context: typer.Context) -> None:
 
     set_dds_profile(os.environ)
     with explained('node'):
-        from adabins_ros.ros import depth_node
+        from adabins_ros.starting import depth_node
 
-        status = depth_node.main(context.args)
+        status = depth_node(context.args)
     raise typer.Exit(status)
 
 
@@ -271,6 +271,9 @@ def export(
     if file_format == 'safetensors' and size is not None:
         raise typer.BadParameter('--size is for onnx: a safetensors file takes any legal size')
     with explained('export'):
+        from adabins_ros.inference.finding import check_head
+
+        check_head(model, depth_range)  # before torch is imported, which takes seconds
         if file_format == 'safetensors':
             from adabins_ros.inference.export import export_safetensors
 

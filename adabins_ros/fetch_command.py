@@ -15,6 +15,7 @@ from adabins_ros.command_line import run_command
 from adabins_ros.extras import MissingExtra
 from adabins_ros.model.errors import ModelError
 from adabins_ros.model.known_weights import known_weights, KnownWeights, place_of, row_of
+from adabins_ros.package_files import shell_command
 from adabins_ros.provenance import sha256
 import typer
 
@@ -92,7 +93,7 @@ def fetch_weights(name: str, file: Path | None = None) -> Path:
     if file is None and row.repository is None:
         raise FetchError(
             f'{name} is not on the hub: get {row.file} with a browser from {row.source}, then '
-            f'run: adabins fetch {name} --file {row.file}'
+            f'run: {shell_command(f"fetch {name} --file {row.file}")}'
         )
     place.parent.mkdir(parents=True, exist_ok=True)
     return _from_hub(name, row, place) if file is None else _take(file, place, row)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import os
 from pathlib import Path
+import shutil
 
 PACKAGE_FOLDER = Path(__file__).resolve().parent
 PACKAGE_NAME = PACKAGE_FOLDER.name
@@ -40,6 +41,20 @@ def package_file(name: str) -> Path:
         f'{name} of the package {PACKAGE_NAME} is missing (looked for {places}); '
         'install the package again'
     )
+
+
+def shell_command(words: str) -> str:
+    """
+    Return how to call `adabins WORDS` here: colcon puts no commands on PATH.
+
+    In a workspace that was sourced, `ros2 run` finds it.
+    """
+    prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
+    index = f'share/ament_index/resource_index/packages/{PACKAGE_NAME}'
+    in_workspace = any(Path(prefix, index).is_file() for prefix in prefixes if prefix)
+    if in_workspace and shutil.which('adabins') is None:
+        return f'ros2 run {PACKAGE_NAME} adabins {words}'
+    return f'adabins {words}'
 
 
 def cache_folder() -> Path | None:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adabins_ros.package_files import shell_command
+
 from .config import SourceConfig
 from .errors import RecordingError
 from .folder_source import FolderSource
@@ -68,7 +70,8 @@ def open_sources(config: SourceConfig) -> list[FrameSource]:
     """
     if config.bags:
         raise RecordingError(
-            f'{config.bags[0]} is a recording; make frames of it first, with `adabins extract`'
+            f'{config.bags[0]} is a recording; make frames of it first, with '
+            f'`{shell_command("extract")}`'
         )
     sources: list[FrameSource] = [FolderSource(path, config.every) for path in config.folders]
     if config.kitti is not None:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from adabins_ros.model.config import AdaBinsConfig
 from adabins_ros.model.errors import ModelError
+from adabins_ros.package_files import shell_command
 from pydantic import ValidationError
 
 FORMAT = 'adabins_ros onnx 2'
@@ -80,8 +81,8 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     if file_format not in (FORMAT, FIRST_FORMAT):
         raise ModelError(
             f'model file {path} does not carry the configuration of this package (its format is '
-            f'{file_format!r}, expected {FORMAT!r}): make it with `adabins export`, or copy it '
-            'again'
+            f'{file_format!r}, expected {FORMAT!r}): make it with `{shell_command("export")}`, or '
+            'copy it again'
         )
     try:
         config = AdaBinsConfig.model_validate_json(said.get(f'{PREFIX}config', ''))

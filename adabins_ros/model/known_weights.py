@@ -8,7 +8,7 @@ from pathlib import Path
 import re
 
 from adabins_ros.model.errors import ModelError
-from adabins_ros.package_files import cache_folder, package_file
+from adabins_ros.package_files import cache_folder, package_file, shell_command
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 HUB = 'hf:'
@@ -122,8 +122,8 @@ def fetched(name: str) -> Path | None:
     if place.is_file():
         return place
     size = f' ({row.size / 1e6:.0f} MB)' if row.size else ''
+    fetch = shell_command(f'fetch {name}')
     raise ModelError(
-        f"{name}'s weights are not here; run `adabins fetch {name}`{size}, in a ROS workspace "
-        f'`ros2 run adabins_ros fetch {name}`; random ones, to measure with: untrained=True or '
-        '--untrained'
+        f"{name}'s weights are not here; run `{fetch}`{size}; random ones, to measure with: "
+        'untrained=True or --untrained'
     )

@@ -11,7 +11,7 @@ from .recorded_message import RecordedMessage
 from .recorded_pairs import read_pairs, RecordedPairs, survey
 from .recording import open_recording, Recording, TopicInfo
 from .rgbd_frames import iterate_frames, RgbdFrame
-from .topics import CameraTopics, find_camera_topics
+from .topics import CameraTopics, colour_topics, find_camera_topics
 from .writer import RecordingWriter
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     'RecordingWriter',
     'RgbdFrame',
     'TopicInfo',
+    'colour_topics',
     'extract_frames',
     'find_camera_topics',
     'iterate_frames',

@@ -8,23 +8,21 @@ from dataclasses import dataclass
 from itertools import takewhile
 import re
 
+from adabins_ros.camera_topics import (
+    CAMERA_INFO,
+    camera_of,
+    COMPRESSED_IMAGE,
+    IMAGE,
+    SECONDARY,
+    TRANSPORTS,
+)
 from adabins_ros.frames.errors import RecordingError
 
 from .recording import Recording, TopicInfo
 
-IMAGE = 'sensor_msgs/msg/Image'
-COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
-CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 Rank = tuple[int, ...]
 PICTURES = (IMAGE, COMPRESSED_IMAGE)
-_TRANSPORTS = ('/compressedDepth', '/compressed')
-# Pictures about the camera's pictures: other sensors, masks, and what a network made of them.
-_SECONDARY = re.compile(
-    r'infra|(^|[/_])ir([/_0-9]|$)|thermal|fisheye|mask|segment|(^|[/_])segs?([/_0-9]|$)|debug|'
-    r'result|overlay|confidence|disparity|uncertainty|depth/(std|color)|heat_?map|'
-    r'(^|[/_])heat([/_0-9]|$)|error'
-)
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,16 @@ def find_camera_topics(
     return CameraTopics(colour, depth, camera_info, description)
 
 
+def colour_topics(recording: Recording) -> list[str]:
+    """Return a topic with colour images for each camera, the best one first."""
+    pictures = sorted(_pictures(recording, depth=False), key=_image_rank, reverse=True)
+    found = [info.name for info in pictures if not SECONDARY.search(info.name.lower())]
+    return list({camera_of(topic): topic for topic in reversed(found)}.values())[::-1]
+
+
 def _given(recording: Recording, name: str, types: tuple[str, ...]) -> str:
     name = '/' + name.strip('/')
-    for candidate in (name, *(name + transport for transport in _TRANSPORTS)):
+    for candidate in (name, *(name + transport for transport in TRANSPORTS)):
         info = recording.topics.get(candidate)
         if info is not None and info.msgtype in types:
             return candidate
@@ -114,7 +119,7 @@ def _pictures(recording: Recording, depth: bool) -> list[TopicInfo]:
         if info.msgtype in PICTURES
         and info.count
         and _holds_depth(recording, info) == depth
-        and not (depth and _SECONDARY.search(info.name.lower()))
+        and not (depth and SECONDARY.search(info.name.lower()))
     ]
 
 
@@ -150,7 +155,7 @@ def _best(candidates: list[TopicInfo], rank: Callable[[TopicInfo], Rank]) -> str
 def _image_rank(info: TopicInfo) -> Rank:
     name = info.name.lower()
     return (
-        not _SECONDARY.search(name) and 'depth' not in name,
+        not SECONDARY.search(name) and 'depth' not in name,
         bool(re.search('color|colour|rgb', name)),
         info.msgtype == IMAGE,
         -len(name),
@@ -170,20 +175,6 @@ def _depth_rank(info: TopicInfo, image: str) -> Rank:
 def _camera_info_rank(info: TopicInfo, image: str) -> Rank:
     beside = camera_of(info.name) == camera_of(image)
     return (beside, _common_parts(info.name, image), -len(info.name))
-
-
-def camera_of(topic: str) -> str:
-    """
-    Return the name space of a camera: what comes before image_raw and camera_info.
-
-    The RealSense Viewer has .../Color_0/image/data and .../Color_0/info/camera_info.
-    """
-    for transport in _TRANSPORTS:
-        topic = topic.removesuffix(transport)
-    for end in ('/image/data', '/info/camera_info'):
-        if topic.endswith(end):
-            return topic.removesuffix(end)
-    return topic.rpartition('/')[0]
 
 
 def _common_parts(first: str, second: str) -> int:

@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from adabins_ros.messages.fields import NANOSECONDS, stamp_from_ns
-from adabins_ros.recordings import RecordedMessage, Recording, RecordingError
+from adabins_ros.recordings import RecordedMessage, Recording, RecordingError, TopicInfo
 from adabins_ros.ros.topic_names import legal_topics
 import numpy as np
 from rclpy.duration import Duration
@@ -93,6 +93,7 @@ class BagPlayer:
         self.published: Counter[str] = Counter()
         self.renamed: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
+        self._node = node
         self._recording = recording
         self._rate = rate
         self._start_ns = recording.start_ns + round(start_s * NANOSECONDS)
@@ -151,6 +152,45 @@ class BagPlayer:
                 break
             stop.wait(POLL_S)
         return enough
+
+    def wait_for_node(self, stop: threading.Event, timeout_s: float, name: str) -> None:
+        """
+        Wait until a node has subscribed to an image, or to what else is played, and is matched.
+
+        Parameters
+        ----------
+        stop : Event
+            Ends the waiting.
+        timeout_s : float
+            Longest wait, seconds.
+        name : str
+            Of the node, with its namespace: '/depth_node'.
+
+        Raises
+        ------
+        RecordingError
+            It has not subscribed in time.
+
+        """
+        images = [topic for topic, info in self._recording.topics.items() if _is_image(info)]
+        awaited = {
+            publisher.topic_name: publisher
+            for topic, publisher in self._publishers.items()
+            if topic in images
+        } or {publisher.topic_name: publisher for publisher in self._publishers.values()}
+        end = time.monotonic() + timeout_s
+        while not stop.wait(POLL_S):
+            for topic, publisher in awaited.items():
+                listeners = self._node.get_subscriptions_info_by_topic(topic)
+                names = {f'{x.node_namespace.rstrip("/")}/{x.node_name}' for x in listeners}
+                if name in names and publisher.get_subscription_count():
+                    stop.wait(SETTLED_S)
+                    return
+            if time.monotonic() > end:
+                raise RecordingError(
+                    f'{name} does not listen to {", ".join(awaited)} after {timeout_s:g} s: is it '
+                    'active? ros2 lifecycle get tells'
+                )
 
     def play(self, stop: threading.Event, loop: bool = False) -> None:
         """
@@ -277,6 +317,10 @@ class BagPlayer:
         busiest = max(self._recording.topics[topic].count for topic in self._publishers)
         pause_s = duration_s / (busiest - 1) if busiest > 1 else 1.0
         return max(duration_s + pause_s, 1e-3) / self._rate
+
+
+def _is_image(info: TopicInfo) -> bool:
+    return info.msgtype in ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
 def _message_class(msgtype: str) -> Any:

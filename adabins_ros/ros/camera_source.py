@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera behind the images: the latest camera_info, or what the user said instead."""
+"""The camera behind the images: the camera_info of each, or what the user said instead."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from typing import Any
 
 from adabins_ros.geometry.camera import CameraError, PinholeCamera
 from adabins_ros.geometry.camera_for import camera_for
+from adabins_ros.messages.fields import stamp_ns
 from adabins_ros.ros.parameters import DepthNodeSettings
+
+KEPT = 100
+"""How many camera_info wait for the image of their stamp."""
+PAIR_S = 0.1
+"""How long an image waits for the camera_info of its stamp, seconds."""
+MOST_MISSES = 5
+"""After so many images in a row without a camera_info of their stamp, no further one waits."""
 
 
 class CameraSource:
     """
-    Turn the latest camera_info into the intrinsics of an image.
+    Turn the camera_info with an image's stamp, or else the latest, into its intrinsics.
 
     `update` is called by the thread that receives, everything else by the one that computes.
 
@@ -31,6 +39,8 @@ class CameraSource:
         Of the images, whose name tells whether they are rectified.
     problem : str or None
         Why the last image has no intrinsics, or is not rectified as was asked for.
+    choice : str
+        Which camera_info the last image got, in words.
 
     """
 
@@ -38,21 +48,29 @@ class CameraSource:
         self.topic = topic
         self.image_topic = ''
         self.problem: str | None = None
+        self.choice = 'none yet'
         self._warn = warn
-        self._arrived = threading.Event()
-        self._message: Any = None
+        self._changed = threading.Condition()
+        self._messages: dict[int, Any] = {}
+        self._misses = 0
 
     def update(self, message: Any) -> None:
         """Take a sensor_msgs/CameraInfo as the latest."""
-        self._message = message
-        self._arrived.set()
+        stamp = stamp_ns(message.header.stamp)
+        with self._changed:
+            self._messages.pop(stamp, None)
+            self._messages[stamp] = message
+            if len(self._messages) > KEPT:
+                del self._messages[next(iter(self._messages))]
+            self._changed.notify_all()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the first camera_info, at most `timeout_s` seconds; tell whether it is here."""
-        return self._arrived.wait(timeout_s)
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._messages), timeout_s)
 
     def camera_for(
-        self, image_size: tuple[int, int], frame_id: str, settings: DepthNodeSettings
+        self, image_size: tuple[int, int], header: Any, settings: DepthNodeSettings
     ) -> PinholeCamera | None:
         """
         Return the intrinsics of an image, or None where nothing tells them.
@@ -61,13 +79,13 @@ class CameraSource:
         ----------
         image_size
             Height and width, px.
-        frame_id
-            Of the image; that of camera_info should be the same.
+        header
+            Of the image; camera_info should have the same stamp and frame.
         settings
             The node's parameters for this image.
 
         """
-        message = self._message
+        message = self._message_for(stamp_ns(header.stamp))
         try:
             camera = camera_for(
                 message,
@@ -85,6 +103,7 @@ class CameraSource:
             self._warn(f'camera_info: {error.cause}', self.problem)
             return None
         self.problem = None
+        frame_id = header.frame_id
         info_frame = '' if message is None else message.header.frame_id
         if frame_id and info_frame and info_frame != frame_id:
             self._warn(
@@ -93,3 +112,30 @@ class CameraSource:
                 f'{info_frame!r}: does it belong to this camera?',
             )
         return camera
+
+    def _message_for(self, stamp: int) -> Any:
+        """Return the camera_info of a stamp, or after a short wait the latest; None for none."""
+        with self._changed:
+            if not self._messages:
+                return None
+            if self._misses < MOST_MISSES:
+                # They come in order: after a later one it is not to be expected any more.
+                self._changed.wait_for(lambda: self._latest_stamp >= stamp, PAIR_S)
+            message = self._messages.get(stamp)
+            if message is not None:
+                self._misses, self.choice = 0, 'of the stamp of the image'
+                return message
+            self._misses += 1
+            self.choice = 'the latest: none has the stamp of the image'
+            latest = self._messages[self._latest_stamp]
+        if self._misses == MOST_MISSES:
+            self._warn(
+                'camera_info: stamp',
+                f'camera_info on {self.topic} does not have the stamps of the images: the latest '
+                'one counts, which is wrong for a while when the camera changes',
+            )
+        return latest
+
+    @property
+    def _latest_stamp(self) -> int:
+        return next(reversed(self._messages))

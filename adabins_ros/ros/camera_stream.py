@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 import time
 from typing import Any, TYPE_CHECKING
 
+from adabins_ros.camera_topics import find_cameras
 from adabins_ros.messages.fields import stamp_ns
 from adabins_ros.ros.camera_source import CameraSource
 from adabins_ros.ros.diagnostics import (
@@ -17,6 +19,7 @@ from adabins_ros.ros.diagnostics import (
 )
 from adabins_ros.ros.frame_scale import FrameScale
 from adabins_ros.ros.frame_worker import FrameWorker
+from adabins_ros.ros.graph import published_topics
 from adabins_ros.ros.model_loading import FAILED, ModelStatus
 from adabins_ros.ros.parameters import DepthNodeSettings
 from adabins_ros.ros.pipeline import DepthPipeline
@@ -24,6 +27,7 @@ from adabins_ros.ros.products import PRODUCTS
 from adabins_ros.ros.scale_sources import ScaleSources
 from adabins_ros.ros.stream_hints import image_topic, StreamHints
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -34,6 +38,10 @@ if TYPE_CHECKING:
 
 CAMERA_INFO_GRACE_S = 0.5
 """How long the first image waits for the first camera_info, seconds."""
+LOOK_S, LOOKS = 0.5, 3
+"""How often a camera is looked for, seconds; so often it must be the only one, in a row."""
+LONGEST_AGE_S = 60.0
+"""What is older by its stamp has a clock of its own, seconds."""
 
 
 class CameraStream:
@@ -72,6 +80,9 @@ class CameraStream:
         self._inputs: list[Any] = []
         self._pipeline: DepthPipeline | None = None
         self._awaits_camera_info = False
+        self._other_clock = ''
+        self._search: Any = None
+        self._choices: list[str] = []
         camera_info = node.resolve_topic_name(f'{self._prefix}camera_info')
         self._cameras = CameraSource(camera_info, self.warn)
         self._hints = StreamHints(node, self._cameras)
@@ -139,7 +150,7 @@ class CameraStream:
 
     def listen(self, worker: FrameWorker) -> None:
         """
-        Subscribe to images, which the worker gets, and camera_info.
+        Subscribe to images, which the worker gets, and camera_info; or look for a camera first.
 
         Raises
         ------
@@ -147,25 +158,55 @@ class CameraStream:
             If a qos_overrides parameter is unusable.
 
         """
+        self._scale.reset()
+        base = self._node.resolve_topic_name(f'{self._prefix}image_raw')
+        camera_info = self._node.resolve_topic_name(f'{self._prefix}camera_info')
+        unnamed = base == self._node.get_namespace().rstrip('/') + '/image_raw'
+        if self._settings().find_camera and unnamed:
+            self._choices = []
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._search = self._node.create_timer(
+                LOOK_S, partial(self._look_for_camera, worker), clock=steady
+            )
+        else:
+            self._listen_to(base, camera_info, worker)
 
+    def _look_for_camera(self, worker: FrameWorker) -> None:
+        """Listen to the one camera that is there, once it has been the only one for a while."""
+        found = find_cameras(published_topics(self._node), self._settings().image_transport)
+        self._choices.append(found.text)
+        if self._choices[-LOOKS:] != [found.text] * LOOKS:
+            return
+        if found.only is not None:
+            self._stop_search()
+            self._node.get_logger().info(found.text)
+            self._listen_to(found.only.image, found.only.camera_info, worker)
+        elif len(self._choices) == LOOKS or self._choices[-LOOKS - 1] != found.text:
+            self._node.get_logger().warning(f'no camera is chosen: {found.text}')
+
+    def _stop_search(self) -> None:
+        if self._search is not None:
+            self._node.destroy_timer(self._search)
+        self._search, self._choices = None, []
+
+    def _listen_to(self, base: str, camera_info: str, worker: FrameWorker) -> None:
         def on_image(message: Any) -> None:
             self._statistics.count('received')
             if worker.put(self, message):
                 self._statistics.count('dropped')
 
         transport = self._settings().image_transport
-        base = self._node.resolve_topic_name(f'{self._prefix}image_raw')
         kind = Image if transport == 'raw' else CompressedImage
         self._inputs.append(self._subscribe(kind, image_topic(base, transport), on_image))
         self._cameras.image_topic = self.topic
-        camera_info = f'{self._prefix}camera_info'
+        self._cameras.topic = camera_info
         self._inputs.append(self._subscribe(CameraInfo, camera_info, self._cameras.update))
         self._hints.watch(self._inputs[0], self._inputs[1], transport)
         self._awaits_camera_info = True
-        self._scale.reset()
 
     def stop_listening(self) -> None:
         """Undo `listen`."""
+        self._stop_search()
         self._hints.forget()
         for subscription in self._inputs:
             self._node.destroy_subscription(subscription)
@@ -215,12 +256,22 @@ class CameraStream:
             self.warn(f'scale: {way}', f'depth has no true scale: {self._scale.fit.reason}{held}')
         self._statistics.record('publish', publish_s)
         self._statistics.record('camera to publish', time.perf_counter() - arrived_s)
-        stamp = stamp_ns(message.header.stamp)
-        age_s = (self._node.get_clock().now().nanoseconds - stamp) / 1e9
-        # A stamp of zero tells no age, and neither does one ahead of the clock (a bag that loops).
-        if stamp and age_s >= 0:
-            self._statistics.record('frame age', age_s)
+        self._record_age(message.header.stamp)
         self._statistics.count('published')
+
+    def _record_age(self, stamp: Any) -> None:
+        """Record how old a frame is by its stamp, unless that is of another clock."""
+        self._other_clock = ''
+        if not stamp_ns(stamp):
+            return
+        age_s = (self._node.get_clock().now().nanoseconds - stamp_ns(stamp)) / 1e9
+        if age_s > LONGEST_AGE_S:
+            self._other_clock = (
+                f"the images' stamps are {age_s:.0f} s behind the clock: play a recording with "
+                '--clock and set use_sim_time, or set the clock of the camera'
+            )
+        elif age_s >= 0:  # ahead of the clock is a bag that loops
+            self._statistics.record('frame age', age_s)
 
     def status(
         self,
@@ -231,6 +282,8 @@ class CameraStream:
     ) -> DiagnosticStatus:
         """Return how this camera fares, for /diagnostics; `NodeCondition` says from what."""
         hints = self._hints.hints(self._settings().horizontal_fov_deg, self._statistics.received_s)
+        if self._choices:
+            hints.append(f'no camera is chosen: {self._choices[-1]}')
         if model.change.startswith(FAILED):
             hints.append(f'{model.change}; {model.active} runs on')
         if predictor is not None:
@@ -249,6 +302,8 @@ class CameraStream:
                 focal_scale=pipeline.focal_scale if pipeline else 1.0,
                 inference_size=pipeline.inference_size if pipeline else None,
                 scale=self._scale.fit,
+                camera_info=self._cameras.choice,
+                other_clock=self._other_clock,
             )
         )
 

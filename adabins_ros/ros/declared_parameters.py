@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from adabins_ros.ros.model_loading import ModelStatus
@@ -18,6 +19,8 @@ from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+NOT_OURS = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
+"""What parameters of ROS itself begin with."""
 READ_ONLY = {
     'model_active': 'The model that runs, as it was named; empty while none is loaded',
     'model_change': "What became of the last change of the parameter model: 'none', 'loading "
@@ -68,6 +71,21 @@ class DepthNodeParameters:
             descriptor = ParameterDescriptor(description=description, read_only=True)
             node.declare_parameter(name, '', descriptor, ignore_override=True)
         node.add_on_set_parameters_callback(self._on_set)
+
+    def unknown(self) -> list[str]:
+        """Return what is wrong with the parameters that were given but that nobody declares."""
+        given = getattr(self._node, '_parameter_overrides', {})  # rclpy offers no other way
+        names = [
+            name
+            for name in given
+            if not self._node.has_parameter(name) and not name.startswith(NOT_OURS)
+        ]
+        texts = []
+        for name in sorted(names):
+            near = ' or '.join(get_close_matches(name, [*ROWS, *self._own_poses], n=2))
+            hint = f'did you mean {near}?' if near else 'config/depth.yaml lists them all'
+            texts.append(f'there is no parameter {name}, it is ignored; {hint}')
+        return texts
 
     def declare_poses(self, cameras: Sequence[str]) -> None:
         """

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from functools import partial
-from itertools import takewhile
 import sys
 import time
 import traceback
@@ -30,8 +28,8 @@ from adabins_ros.ros.model_loading import (
     ModelStatus,
 )
 from adabins_ros.ros.process import return_freed_memory, run_node
-from adabins_ros.ros.products import PRODUCTS
 from adabins_ros.ros.scale_sources import ScaleSources
+from adabins_ros.starting import check_node_words
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -56,6 +54,10 @@ class DepthNode(LifecycleNode):
         What is loaded and listened to; can be set while the node is unconfigured.
     autostart
         Configure and activate at the start.
+    exit_on_failure
+        End with status 1 where that fails.
+    find_camera
+        Listen to the one camera that is there.
     rectify, rectified_input, temporal_smoothing, focal_correction, horizontal_fov_deg, min_depth,
     max_depth, point_stride, max_std_ratio, edge_ratio, color_max_depth, publish_NAME
         Apply from the next frame on. `DepthNodeSettings` describes each; NAME is a product's.
@@ -66,7 +68,7 @@ class DepthNode(LifecycleNode):
         Any common encoding; with image_transport 'compressed' instead image_raw/compressed,
         sensor_msgs/CompressedImage.
     camera_info : sensor_msgs/CameraInfo
-        Intrinsics of these images; the latest one counts.
+        Intrinsics of these images: those of the same stamp, else the latest.
 
     Publishers
     ----------
@@ -79,6 +81,7 @@ class DepthNode(LifecycleNode):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('depth_node', **kwargs)
+        self.failed = False
         self._predictor: DepthPredictor | None = None
         self._worker: FrameWorker | None = None
         self._problem: str | None = None
@@ -94,6 +97,8 @@ class DepthNode(LifecycleNode):
         self._bond = ManagerBond(self)
         self._streams: list[CameraStream] = []
         self._make_streams()
+        for text in self._current.unknown():
+            self.get_logger().warning(text)
         self._diagnostics_output = self.create_publisher(
             DiagnosticArray,
             '/diagnostics',
@@ -154,7 +159,8 @@ class DepthNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._worker.start()
         topics = ', '.join(stream.topic for stream in self._streams)
-        self.get_logger().info(f'listening to {topics}')
+        what = f'listening to {topics}' if topics != 'none' else 'looking for a camera'
+        self.get_logger().info(what)
         if not self._current.settings.autostart:
             self._bond.form()
         return super().on_activate(state)
@@ -187,8 +193,12 @@ class DepthNode(LifecycleNode):
 
     def _autostart(self) -> None:
         self._autostart_timer.cancel()
-        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
+        done = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        done = done and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        if not done and self._current.settings.exit_on_failure:
+            self.failed = True
+            self.get_logger().error('exit_on_failure is set: the node ends with status 1')
+            self.context.try_shutdown()
 
     def _make_streams(self) -> None:
         """Have a stream for each camera; those that are there keep their statistics."""
@@ -307,16 +317,7 @@ class DepthNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the depth node until SIGINT or SIGTERM; return the process's exit status."""
-    parser = argparse.ArgumentParser(
-        prog='depth_node',
-        usage='depth_node [--ros-args -p PARAMETER:=VALUE -r TOPIC:=OTHER ...]',
-        description='Metric depth, its standard deviation and points from a camera. '
-        'Parameters: config/depth.yaml, or ros2 param describe on the running node.',
-        epilog='Publishes:\n' + '\n'.join(f'  {p.topic:31} {p.description}' for p in PRODUCTS),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command_line = sys.argv[1:] if args is None else args
-    parser.parse_args(list(takewhile(lambda word: word != '--ros-args', command_line)))
+    check_node_words(args)
     return run_node(DepthNode, args)
 
 

@@ -159,6 +159,10 @@ class NodeCondition:
         Height and width that the network saw last, px.
     scale : ScaleFit or None
         Of the last frame.
+    camera_info : str
+        Which one the last frame got.
+    other_clock : str
+        What is to be said of stamps that are not of this clock.
 
     """
 
@@ -171,6 +175,8 @@ class NodeCondition:
     focal_scale: float
     inference_size: tuple[int, int] | None
     scale: ScaleFit | None = None
+    camera_info: str = ''
+    other_clock: str = ''
 
 
 class DepthDiagnostics:
@@ -213,6 +219,7 @@ class DepthDiagnostics:
             'inference size': f'{size[1]}x{size[0]}' if size else 'none yet',
             'focal scale': f'{condition.focal_scale:.4f}',
             'image topic': condition.topic,
+            'camera_info': condition.camera_info,
             **{f'rate {way} (Hz)': f'{rate:.2f}' for way, rate in rates.items()},
             **{
                 f'frames {fate}': report.counts[fate]
@@ -225,6 +232,8 @@ class DepthDiagnostics:
         for stage, (median, high) in report.latency_s.items():
             values[f'{stage} p50 (ms)'] = f'{median * 1e3:.2f}'
             values[f'{stage} p99 (ms)'] = f'{high * 1e3:.2f}'
+        if condition.other_clock:
+            values['frame age'] = f'not known: {condition.other_clock}'
         if condition.scale is not None:
             scale = scale_values(condition.scale)
             values.update({f'scale {name}': value for name, value in scale.items()})

@@ -130,6 +130,18 @@ class DepthNodeSettings:
         'Configure and activate when the node starts; false leaves that to ros2 lifecycle',
         read_only=True,
     )
+    exit_on_failure: bool = _parameter(
+        False,
+        'End with status 1 where autostart fails, as for a model that is not there; false: stay, '
+        'to be corrected and configured again',
+        read_only=True,
+    )
+    find_camera: bool = _parameter(
+        False,
+        'Listen to the one camera that is there, an image with a camera_info beside it, where '
+        'image_raw is not remapped and there is one camera alone',
+        live=False,
+    )
     rectify: bool = _parameter(
         False, 'Remove the lens distortion that camera_info describes before inference'
     )
@@ -333,6 +345,10 @@ class DepthNodeSettings:
                     'metres and roll pitch yaw in degrees'
                 )
         names = self.cameras
+        if self.find_camera and names != ('',):
+            raise ParameterError(
+                f'find_camera = True with cameras = {list(names)}: it finds one; name it or them'
+            )
         well_formed = names == ('',) or all(map(_CAMERA_NAME.fullmatch, names))
         if not names or not well_formed or len(set(names)) < len(names):
             raise ParameterError(

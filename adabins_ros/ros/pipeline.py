@@ -115,7 +115,7 @@ class DepthPipeline:
         with self._statistics.timed('decode'):
             rgb = decode_compressed_rgb(image) if hasattr(image, 'format') else decode_rgb(image)
         self.image_size = rgb.shape[0], rgb.shape[1]
-        camera = self._cameras.camera_for(rgb.shape[:2], image.header.frame_id, settings)
+        camera = self._cameras.camera_for(rgb.shape[:2], image.header, settings)
         seen = None
         if camera is not None and settings.rectify and camera.is_distorted:
             with self._statistics.timed('rectify'):

@@ -52,6 +52,15 @@ def play(
             help='How many to wait for on every topic; 0: the first one on any topic is enough.',
         ),
     ] = 0,
+    listener: Annotated[
+        str | None,
+        typer.Option(
+            '--for',
+            metavar='NODE',
+            help='Begin when this node, such as /depth_node, listens to something that is played; '
+            'end with an error if it does not in time.',
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help='Write what was played into this file, as JSON.')
     ] = None,
@@ -87,7 +96,9 @@ def play(
                 remaps=remaps,
             )
             _say_what_is_played(recording, player)
-            _until_signal(stop_signals, lambda stop: _play(player, stop, wait, subscribers, loop))
+            _until_signal(
+                stop_signals, lambda stop: _play(player, stop, wait, listener or subscribers, loop)
+            )
             _say_what_was_played(recording, player)
             if report is not None:
                 _write_report(report, player)
@@ -134,9 +145,11 @@ def _until_signal(stop_signals: StopSignals, work: Callable[[threading.Event], N
 
 
 def _play(
-    player: BagPlayer, stop: threading.Event, wait_s: float, subscribers: int, loop: bool
+    player: BagPlayer, stop: threading.Event, wait_s: float, subscribers: int | str, loop: bool
 ) -> None:
-    if wait_s:
+    if isinstance(subscribers, str):
+        player.wait_for_node(stop, wait_s, subscribers)
+    elif wait_s:
         found = player.wait_for_subscribers(stop, wait_s, subscribers)
         if not found and not stop.is_set():
             missing = 'not all subscribers are' if subscribers else 'no subscriber is'

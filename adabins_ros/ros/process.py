@@ -39,14 +39,15 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None) -> int:
     ----------
     make_node
         Makes a lifecycle node, once ROS is there. Its method `stop_work(timeout_s)` begins nothing
-        more and tells whether what was begun was finished in time.
+        more and tells whether what was begun was finished in time; `failed` tells whether it has
+        ended itself because it is of no use.
     args
         Command line with --ros-args; None: that of the process.
 
     Returns
     -------
     status
-        Of the process: 0, or 1 if there was no node to run.
+        Of the process: 0, or 1 if there was no node to run or it has failed.
 
     """
     stop_signals = StopSignals()
@@ -68,7 +69,7 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None) -> int:
         node.destroy_node()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(int(node.failed))
     with contextlib.suppress(RuntimeError):  # somebody may have shut it down already
         node.trigger_shutdown()
     node.destroy_node()
@@ -76,7 +77,7 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None) -> int:
         rclpy.shutdown()
     # The process ends: collecting torch's many objects would take more than a second.
     gc.freeze()
-    return 0
+    return int(node.failed)
 
 
 class StopSignals:

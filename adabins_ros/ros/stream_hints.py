@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 import time
 
+from adabins_ros.camera_topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 from adabins_ros.ros.camera_source import CameraSource
-from rclpy.node import Node, NodeNameNonExistentError
+from adabins_ros.ros.graph import published_topics
+from rclpy.node import Node
 from rclpy.qos import qos_check_compatible, QoSCompatibility
 from rclpy.subscription import Subscription
 
-IMAGE_TYPES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
-CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
+IMAGE_TYPES = {'raw': IMAGE, 'compressed': COMPRESSED_IMAGE}
 SILENT_S = 3.0
 """Longest time without an image before that is worth a word, seconds."""
 _NOT_KNOWN_YET = '_NODE_NAME_UNKNOWN_'  # rmw: a publisher is found before its node is
@@ -96,6 +97,9 @@ class StreamHints:
                     'processes'
                 ]
             return mismatches
+        base = topic.removesuffix('/compressed').removesuffix('/compressed')
+        if transport == 'compressed' and self._node.count_publishers(f'{base}/compressed'):
+            return [_base_topic(f'{base}/compressed', base)]
         other = 'compressed' if transport == 'raw' else 'raw'
         other_topic = image_topic(topic.removesuffix('/compressed'), other)
         if other_topic != topic and self._node.count_publishers(other_topic):
@@ -111,7 +115,7 @@ class StreamHints:
         assert self._camera_info is not None
         topic = self._camera_info.topic_name
         if publishers := self._node.count_publishers(topic):
-            hints = list(self._mismatches(self._camera_info, CAMERA_INFO_TYPE))
+            hints = list(self._mismatches(self._camera_info, CAMERA_INFO))
             problem = self._cameras.problem
             if not hints and problem and silent_s < SILENT_S:
                 hints = [problem]
@@ -124,7 +128,7 @@ class StreamHints:
         return [
             f'no camera_info: nothing publishes on {topic}, so there are no points and depth is '
             "not corrected for this camera's focal length; remap camera_info, or set the "
-            f'parameter horizontal_fov_deg{self._elsewhere(CAMERA_INFO_TYPE)}'
+            f'parameter horizontal_fov_deg{self._elsewhere(CAMERA_INFO)}'
         ]
 
     def _mismatches(self, subscription: Subscription, wanted_type: str) -> Iterator[str]:
@@ -135,6 +139,10 @@ class StreamHints:
             if publisher.node_name == _NOT_KNOWN_YET:
                 name = 'a node'
             if publisher.topic_type != wanted_type:
+                base = topic.removesuffix('/compressed')
+                if publisher.topic_type == IMAGE_TYPES['compressed'] and base != topic:
+                    yield _base_topic(topic, base)
+                    continue
                 yield (
                     f'{name} publishes {publisher.topic_type} on {topic}, {wanted_type} is '
                     'expected: remap to another topic'
@@ -153,21 +161,20 @@ class StreamHints:
 
     def _elsewhere(self, type_name: str) -> str:
         """Name up to three topics of a type that others publish, the nearest namespace first."""
-        own = (self._node.get_name(), self._node.get_namespace())
-        # By node: the queries by topic would apply this node's remappings to the others' topics.
-        topics = {
-            topic
-            for name, namespace in self._node.get_node_names_and_namespaces()
-            if (name, namespace) != own
-            for topic, types in self._published_by(name, namespace)
-            if type_name in types and 'depth' not in topic
-        }
-        nearest = sorted(topics, key=lambda topic: (not topic.startswith(own[1]), topic))
+        topics = [
+            topic.name
+            for topic in published_topics(self._node)
+            if type_name in topic.types and 'depth' not in topic.name
+        ]
+        here = self._node.get_namespace()
+        nearest = sorted(topics, key=lambda topic: (not topic.startswith(here), topic))
         return f' (published are {", ".join(nearest[:3])})' if nearest else ''
 
-    def _published_by(self, name: str, namespace: str) -> list[tuple[str, list[str]]]:
-        """Return a node's topics and types; none if it has just left the graph."""
-        try:
-            return self._node.get_publisher_names_and_types_by_node(name, namespace)
-        except NodeNameNonExistentError:
-            return []
+
+def _base_topic(compressed: str, base: str) -> str:
+    """Say how to listen to a compressed topic."""
+    return (
+        f'{compressed} carries compressed images: remap image_raw to its base topic, {base} '
+        f'(image_topic:={base} of the launch file), and set the parameter image_transport to '
+        "'compressed'"
+    )

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from adabins_ros.evaluation.protocols import published
 from adabins_ros.model.config import BinStrategy
+from adabins_ros.package_files import shell_command
 from adabins_ros.training.config import TrainingConfig
 from adabins_ros.training.run_directory import (
     FRAMES,
@@ -119,10 +120,8 @@ def _train_all(output: Path, config: TrainingConfig, overrides: Sequence[str]) -
         if is_first_process():
             _save(output)
         if result.ending == 'interrupted':
-            console.print(
-                f'Interrupted. To go on: adabins train --ablation --resume --output {output}',
-                soft_wrap=True,
-            )
+            again = shell_command(f'train --ablation --resume --output {output}')
+            console.print(f'Interrupted. To go on: {again}', soft_wrap=True)
             return
     console.print(_table(read_rows(output)))
     console.print(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adabins_ros.model import AdaBins, load_model
+from adabins_ros.package_files import shell_command
 from adabins_ros.training.config import load_config, setting, TrainingConfig
 from adabins_ros.training.data import (
     build_data,
@@ -179,7 +180,7 @@ def write_best_onnx(run: RunDirectory) -> list[str]:
     except Exception as error:
         # Hours of training must not end in a traceback of the exporter.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        again = f'adabins export --model {run.best} --output {run.best_onnx}'
+        again = shell_command(f'export --model {run.best} --output {run.best_onnx}')
         return [f"{run.best_onnx} can't be written: {reason}. To try again: {again}"]
     return []
 

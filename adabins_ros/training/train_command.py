@@ -11,9 +11,11 @@ from typing import Annotated, TYPE_CHECKING
 
 from adabins_ros.command_line import run_command, SETTING
 from adabins_ros.extras import require
+from adabins_ros.package_files import shell_command
 import typer
 
 if TYPE_CHECKING:
+    from adabins_ros.training.config import TrainingConfig
     from adabins_ros.training.fit import TrainingResult
 
 
@@ -113,12 +115,17 @@ def train(
         overrides.append('data.salvage=true')
     if max_minutes is not None:
         overrides.append(f'trainer.max_minutes={max_minutes}')
-    if dry_run:
-        _show(output, config, overrides)
-        return
     from adabins_ros.training.config import load_config
-    from adabins_ros.training.run_directory import is_first_process, RunError
+    from adabins_ros.training.run_directory import is_first_process, RunDirectory, RunError
 
+    if not resume or dry_run:
+        settings = load_config(config, overrides)
+        _check(settings)
+    elif not ablation:
+        RunDirectory.reopen(output)
+    if dry_run:
+        _show(output, settings)
+        return
     if ablation and deploy is not None:
         raise RunError('--deploy takes one run: leave --ablation out, or deploy one of its runs')
     if ablation:
@@ -127,7 +134,7 @@ def train(
         if resume:
             go_on_with_ablation(output, overrides)
         else:
-            begin_ablation(output, load_config(config, overrides))
+            begin_ablation(output, settings)
         return
     from adabins_ros.training.deploying import deploy_best
     from adabins_ros.training.runs import begin, go_on
@@ -136,7 +143,7 @@ def train(
     if resume:
         result = go_on(output, overrides, measure_start=measured)
     else:
-        result = begin(output, load_config(config, overrides), measure_start=measured)
+        result = begin(output, settings, measure_start=measured)
     if is_first_process():
         _print_end(result)
         if deploy is not None:
@@ -148,13 +155,23 @@ def main(arguments: Sequence[str] | None = None, prog_name: str = 'training') ->
     return run_command(train, 'train', arguments, prog_name)
 
 
-def _show(output: Path, file: Path | None, overrides: Sequence[str]) -> None:
-    from adabins_ros.training.config import load_config
+def _check(config: TrainingConfig) -> None:
+    """Refuse what is not there before torch is imported, which takes seconds."""
+    from adabins_ros.model.model_file import check_model
+    from adabins_ros.recordings.storage import recording_parts
+
+    check_model(config.network.model)
+    for bag in map(Path, config.data.bags):
+        if not bag.exists():
+            recording_parts(bag)
+
+
+def _show(output: Path, config: TrainingConfig) -> None:
     from adabins_ros.training.data import check_usable
     from adabins_ros.training.dry_run import print_dry_run, save_pairs_picture
     from adabins_ros.training.runs import network_and_data
 
-    network, data = network_and_data(load_config(file, overrides))
+    network, data = network_and_data(config)
     print_dry_run(data)
     # Beside the folder, which a run wants to find empty.
     picture = output.with_name(f'{output.name}_pairs.png')
@@ -184,7 +201,7 @@ def _print_end(result: TrainingResult) -> None:
         without_torch = f', and without torch {run.best_onnx}' if run.best_onnx.exists() else ''
         typer.echo(f'Weights for the node: {run.best}{without_torch}')
     if result.ending != 'finished':
-        again = f'To go on: adabins train --resume --output {run.path}'
+        again = f'To go on: {shell_command(f"train --resume --output {run.path}")}'
         if result.ending == 'out of time':
             again += (
                 f' --max-minutes TOTAL (it has had {result.minutes:.1f}; TOTAL counts them too)'

@@ -75,8 +75,14 @@ def test_every_parameter_that_it_sets_is_one_of_the_nodes(tree):
     pytest.importorskip('rclpy')
     from adabins_ros.ros.parameters import DepthNodeSettings
 
-    declared = {row.name for row in fields(DepthNodeSettings)}
-    assert set(constant(tree, 'PARAMETERS').values()) <= declared
+    declared = {row.name: type(row.default).__name__ for row in fields(DepthNodeSettings)}
+    (table,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == 'PARAMETERS'
+    )
+    rows = {ast.literal_eval(row.elts[0]): row.elts[1].id for row in table.values}
+    assert rows.items() <= declared.items()
 
 
 def test_everything_that_it_imports_of_the_package_exists(tree):
@@ -139,8 +145,10 @@ def share(tmp_path, repository, monkeypatch) -> Path:
     return share
 
 
-def launched(launch_file: ModuleType, share: Path, **arguments: str) -> dict[str, str]:
-    """Launch to the end; return what each stand-in has written."""
+def launched(
+    launch_file: ModuleType, share: Path, *before: Any, status: int = 0, **arguments: str
+) -> dict[str, str]:
+    """Launch to the end, after some actions; return what each stand-in has written."""
     from launch import LaunchDescription, LaunchService
     from launch.actions import SetLaunchConfiguration
 
@@ -148,12 +156,13 @@ def launched(launch_file: ModuleType, share: Path, **arguments: str) -> dict[str
     service.include_launch_description(
         LaunchDescription(
             [
+                *before,
                 *(SetLaunchConfiguration(name, value) for name, value in arguments.items()),
                 *launch_file.generate_launch_description().entities,
             ]
         )
     )
-    assert service.run() == 0
+    assert service.run() == status
     written = {}
     for name in ('depth_node', 'play_bag'):
         path = share.parents[1] / name
@@ -173,7 +182,8 @@ def test_by_default_the_node_starts_with_the_shipped_parameters(launch_file, sha
     assert list(written) == ['depth_node']
     lines = written['depth_node'].splitlines()
     assert str(share / 'config' / 'depth.yaml') in lines
-    assert 'image_raw:=/camera/image_raw' in lines
+    assert 'find_camera: true' in written['depth_node']
+    assert not any(line.startswith('image_raw:=') for line in lines)
     assert 'model:' not in written['depth_node'], 'the parameter file has the say'
 
 
@@ -206,13 +216,16 @@ def test_the_arguments_reach_the_node(launch_file, share):
     text = launched(
         launch_file,
         share,
-        model='7',
+        model='adabins-lite',
         device='cpu',
         transport='compressed',
         image_topic='/cam/rgb',
         camera_info_topic='/cam/info',
         namespace='robot',
         use_sim_time='true',
+        point_stride='4',
+        max_std_ratio='0.2',
+        publish='image points',
         log_level='debug',
     )['depth_node']
     for remap in (
@@ -223,7 +236,11 @@ def test_the_arguments_reach_the_node(launch_file, share):
         assert remap in text.splitlines()
     for parameter in (
         '/robot/depth_node:',
-        "model: '7'",
+        'model: adabins-lite',
+        'point_stride: 4',
+        'max_std_ratio: 0.2',
+        'publish_points: true',
+        'publish_scan: false',
         'device: cpu',
         'image_transport: compressed',
         'use_sim_time: true',
@@ -242,13 +259,93 @@ def test_a_recording_is_played_onto_the_topics_that_the_node_listens_to(
             ('/front/camera_info', 'CameraInfo', {}),
         ):
             writer.write(topic, f'sensor_msgs/msg/{kind}', fields_, log_ns=10**9)
-    written = launched(launch_file, share, bag=str(recording), use_sim_time='true')
-    assert written['play_bag'].splitlines()[:6] == [
+    written = launched(
+        launch_file, share, bag=str(recording), use_sim_time='true', loop='true', start='2.5'
+    )
+    words = written['play_bag'].splitlines()
+    assert words[:5] == [
         str(recording),
         '--remap',
         '/front/color/compressed:=/camera/image_raw/compressed',
         '--remap',
         '/front/camera_info:=/camera/camera_info',
-        '--clock',
     ]
+    options = words[5:]
+    assert (
+        ' '.join(options[: options.index('--ros-args')])
+        == '--rate 1.0 --start 2.5 --for /depth_node --wait 600 --loop --clock'
+    )
     assert 'image_transport: compressed' in written['depth_node']
+
+
+def test_of_two_recorded_cameras_it_says_which_and_lets_choose(launch_file, share, tmp_path):
+    recording = tmp_path / 'stereo.mcap'
+    with RecordingWriter(recording) as writer:
+        for name in ('left', 'right'):
+            kind = 'sensor_msgs/msg/Image'
+            writer.write(f'/{name}/image_raw', kind, {'encoding': 'rgb8'}, log_ns=1)
+    values = {'bag': str(recording), 'bag_image_topic': ''}
+    said = launch_file.replay(values, '/cam/image_raw', '/cam/camera_info').description
+    assert '/left/image_raw is played to the node' in said
+    assert 'bag_image_topic:= takes another one: /right/image_raw' in said
+    written = launched(launch_file, share, bag=str(recording), bag_image_topic='/right/image_raw')
+    assert '/right/image_raw:=/camera/image_raw' in written['play_bag'].splitlines()
+
+
+def test_a_namespace_that_is_pushed_around_it_holds(launch_file, share, tmp_path):
+    from launch_ros.actions import PushRosNamespace
+
+    recording = tmp_path / 'robot.mcap'
+    with RecordingWriter(recording) as writer:
+        fields_ = {'encoding': 'rgb8'}
+        writer.write('/front/image_raw', 'sensor_msgs/msg/Image', fields_, log_ns=1)
+    written = launched(
+        launch_file,
+        share,
+        PushRosNamespace('robot_1'),
+        namespace='front',
+        bag=str(recording),
+        image_topic='cam/image_raw',
+        point_stride='3',
+    )
+    lines = written['depth_node'].splitlines()
+    assert '__ns:=/robot_1/front' in lines
+    assert 'image_raw:=cam/image_raw' in lines
+    assert 'camera_info:=cam/camera_info' in lines
+    assert '/robot_1/front/depth_node:' in written['depth_node']
+    words = written['play_bag'].splitlines()
+    assert words[words.index('--for') + 1] == '/robot_1/front/depth_node'
+    assert '/front/image_raw:=cam/image_raw' in words
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        ({'params_file': '~/nowhere.yaml'}, '/nowhere.yaml does not exist'),
+        ({'bag': '/nowhere.mcap'}, 'bag: /nowhere.mcap does not exist'),
+        ({'model': 'adabins-moon'}, "model: model 'adabins-moon' is not a preset"),
+        ({'point_stride': 'two'}, 'point_stride:=two: a value of the type int is expected'),
+        ({'publish': 'points, clouds'}, 'publish: there is no output clouds'),
+        ({'cameras': 'left right', 'image_topic': '/x'}, 'cameras: each listens to NAME/image'),
+        ({'rviz': 'true'}, 'rviz: rviz2 is not installed; sudo apt install ros-'),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else '',
+)
+def test_what_can_not_work_ends_the_launch_in_a_sentence_before_anything_starts(
+    launch_file, share, caplog, monkeypatch, arguments, sentence
+):
+    def absent(package: str) -> str:
+        raise launch_file.PackageNotFoundError(package)
+
+    monkeypatch.setattr(launch_file, 'get_package_prefix', absent)
+    assert launched(launch_file, share, status=1, **arguments) == {}
+    said = caplog.text
+    assert sentence in said
+    assert '~' not in said
+    assert 'Traceback' not in said
+
+
+def test_an_unattended_launch_ends_with_an_error_when_its_node_does(launch_file, share, caplog):
+    (share.parents[1] / 'lib' / 'adabins_ros' / 'depth_node').write_text('#!/bin/sh\nexit 1\n')
+    launched(launch_file, share, status=1, exit_on_failure='true')
+    assert 'depth_node ended with status 1' in caplog.text

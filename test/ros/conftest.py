@@ -47,6 +47,7 @@ class NodeProcess:
         namespace: str,
         parameters: dict[str, Any],
         remaps: dict[str, str],
+        parameter_file: Path | None = None,
     ) -> None:
         arguments = ['-r', f'__ns:=/{namespace}']
         if 'params_file' in parameters:
@@ -56,6 +57,8 @@ class NodeProcess:
             arguments += ['-p', f'{name}:={text}']
         for name, target in remaps.items():
             arguments += ['-r', f'{name}:={target}']
+        if parameter_file is not None:
+            arguments += ['--params-file', str(parameter_file)]
         self._log = log
         with log.open('w') as output:
             self.process = subprocess.Popen(
@@ -301,11 +304,14 @@ def start_node(
         namespace: str,
         remaps: dict[str, str] | None = None,
         environment: dict[str, str] | None = None,
+        parameter_file: Path | None = None,
         **parameters: Any,
     ) -> NodeProcess:
         log = tmp_path_factory.mktemp(namespace) / 'depth_node.log'
         merged = {**ros_environment, **(environment or {})}
-        started.append(NodeProcess(merged, log, namespace, parameters, remaps or {}))
+        started.append(
+            NodeProcess(merged, log, namespace, parameters, remaps or {}, parameter_file)
+        )
         return started[-1]
 
     yield start

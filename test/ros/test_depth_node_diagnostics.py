@@ -99,6 +99,41 @@ def test_a_camera_on_another_topic_or_transport_is_found_and_an_untrained_networ
     process.end()
 
 
+@pytest.mark.parametrize('transport', ['raw', 'compressed'])
+def test_a_compressed_topic_in_place_of_its_base_is_told_in_one_step(
+    start_node, make_station, transport
+):
+    name = f'circle_{transport}'
+    compressed = f'/{name}/cam/compressed'
+    process = start_node(name, remaps={'image_raw': compressed}, image_transport=transport)
+    station = make_station(name)
+    publisher = station.node.create_publisher(CompressedImage, compressed, 5)
+    station.wait_until_active()
+    status, _ = station.diagnostics_until(
+        lambda status, _: 'base topic' in status.message, timeout_s=60
+    )
+    assert f'remap image_raw to its base topic, /{name}/cam (' in status.message
+    assert "image_transport to 'compressed'" in status.message
+    station.node.destroy_publisher(publisher)
+    station.destroy()
+    process.end()
+
+
+def test_recorded_stamps_are_not_taken_for_the_age_of_a_frame(station, image, camera_info):
+    station.exchange(image, camera_info)
+
+    def told(_, values: dict[str, str]) -> bool:
+        station.publish(image, camera_info)
+        image.header.stamp.sec = 1_700_000_000
+        station.images.publish(image)
+        return 'frame age' in values
+
+    _, values = station.diagnostics_until(told)
+    assert values['frame age'].startswith("not known: the images' stamps are ")
+    assert '--clock and set use_sim_time' in values['frame age']
+    assert float(values['frame age p99 (ms)']) < 60_000
+
+
 def test_reliability_can_be_overridden_and_a_mismatch_is_explained(
     start_node, make_station, image, camera_info
 ):

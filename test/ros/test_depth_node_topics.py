@@ -221,6 +221,41 @@ def test_the_region_of_interest_and_binning_of_camera_info_are_applied(station):
     assert cloud['x'][0, 0] == pytest.approx(corner, rel=1e-5)
 
 
+def test_each_image_gets_the_camera_info_of_its_stamp_also_one_that_comes_later(station):
+    station.listen('depth/camera_info')
+    image, expected = solid_image('rgb8'), {}
+    station.exchange(image, info_of(CAMERA), 'depth/camera_info')
+    for number in range(8):
+        camera = PinholeCamera(WIDTH, HEIGHT, 50.0 + number, 56.0, 31.0, 24.5)
+        stamp = station.publish(image, None)
+        expected[stamp] = camera.fx
+        station.spin_for(lambda: False, 0.02)
+        info = info_of(camera)
+        info.header = image.header
+        station.camera_infos.publish(info)
+        station.spin_for(lambda at=stamp: station.answer('depth/camera_info', at), 2.0)
+    got = {
+        stamp_ns(message.header.stamp): message.k[0]
+        for message in station.received['depth/camera_info']
+    }
+    answered = expected.keys() & got.keys()
+    assert len(answered) > 5  # a best-effort image can be lost
+    assert {stamp: got[stamp] for stamp in answered} == {s: expected[s] for s in answered}
+    _, values = station.diagnostics_until()
+    assert values['camera_info'] == 'of the stamp of the image'
+
+
+def test_camera_info_without_stamps_is_taken_as_it_comes_and_that_is_said(station, depth_node):
+    info = info_of(CAMERA)
+    station.camera_infos.publish(info)
+    for _ in range(8):
+        answer = station.exchange(solid_image('rgb8'), None, 'depth/camera_info')
+        station.camera_infos.publish(info)
+    assert answer['depth/camera_info'].k[0] == CAMERA.fx
+    station.diagnostics_until(lambda _, values: values['camera_info'].startswith('the latest'))
+    assert 'does not have the stamps of the images: the latest one counts' in depth_node.log
+
+
 def test_camera_info_of_another_resolution_is_scaled_to_the_image(station):
     answer = station.exchange(
         solid_image('rgb8'), info_of(CAMERA.scaled(4 * WIDTH, 4 * HEIGHT)), 'depth/camera_info'

@@ -315,6 +315,22 @@ def test_it_can_wait_for_more_than_one_subscriber(bag, play, listener):
     listener.spin_until(lambda: len(first) == len(second) == FRAMES)
 
 
+def test_it_can_wait_for_one_node_however_long_others_listen(bag, play, listener, ros_context):
+    early = listener.listen(CompressedImage, IMAGE)
+    player = play(bag, '--rate', 10, '--wait', 60, '--for', '/robot/depth_node')
+    wait_for_line(player, bag)
+    listener.spin_until(lambda: listener.node.count_publishers(IMAGE) == 1)
+    end = time.monotonic() + 1.5
+    listener.spin_until(lambda: time.monotonic() > end)
+    assert not early
+    node = rclpy.create_node('depth_node', namespace='robot', context=ros_context)
+    node.create_subscription(CompressedImage, IMAGE, lambda _: None, 10)
+    listener.spin_until(lambda: len(early) == FRAMES, 60)
+    node.destroy_node()
+    text = output_of(play(bag, '--wait', 0.5, '--for', '/robot/nobody'), 1)
+    assert f'/robot/nobody does not listen to {IMAGE} after 0.5 s' in text
+
+
 def test_nobody_listens_and_it_plays_all_the_same(bag, play):
     text = output_of(play(bag, '--rate', 10, '--wait', 0.2))
     assert 'no subscriber is there after 0.2 s' in text
