@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 MOST_WORDS = 1500
 SAME_AS = {'training': 'train', 'depth_node': 'node', 'play_bag': 'play'}
@@ -111,3 +112,20 @@ def test_every_file_that_the_way_of_a_frame_names_exists(papers, repository):
             r'`((?:adabins_ros|config|benchmarks|launch|test)/[\w./-]+)`', text
         ):
             assert (repository / name).exists(), f'{file.name}: {name}'
+
+
+def test_nav2_parameters_are_merged_as_the_paper_says(papers, repository, tmp_path):
+    text = papers[repository / 'docs' / 'nav2.md']
+    code = re.search(r'python3 -c "\n(.*?)\n" nav2_params', text, re.DOTALL).group(1)
+    mine = {
+        'controller_server': {'ros__parameters': {'controller_frequency': 20.0}},
+        'local_costmap': {'local_costmap': {'ros__parameters': {'width': 3, 'plugins': ['a']}}},
+    }
+    (tmp_path / 'mine.yaml').write_text(yaml.safe_dump(mine))
+    files = [str(tmp_path / 'mine.yaml'), str(repository / 'config' / 'nav2_depth.yaml')]
+    done = subprocess.run([sys.executable, '-c', code, *files], capture_output=True, text=True)
+    merged = yaml.safe_load(done.stdout)
+    assert merged['controller_server'] == mine['controller_server'], done.stderr
+    costmap = merged['local_costmap']['local_costmap']['ros__parameters']
+    assert costmap['width'] == 3 and costmap['plugins'] == ['depth_layer', 'inflation_layer']
+    assert costmap['depth_layer']['points']['topic'] == '/points'

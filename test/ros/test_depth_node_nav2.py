@@ -64,6 +64,7 @@ def test_nav2_listens_to_what_the_node_publishes(parameters, station, scene):
         layer
         for costmap in ('local_costmap', 'global_costmap')
         for layer in parameters[costmap][costmap]['ros__parameters'].values()
+        if isinstance(layer, dict)
     ]
     sources = [layer[name] for layer in layers for name in layer['observation_sources'].split()]
     monitor = parameters['collision_monitor']['ros__parameters']

@@ -305,7 +305,8 @@ def test_a_depth_that_is_not_trusted_neither_frees_nor_marks(parameters, why):
 
 def test_a_costmap_hears_of_silence(parameters):
     for costmap in ('local_costmap', 'global_costmap'):
-        for layer in parameters[costmap][costmap]['ros__parameters'].values():
+        settings = parameters[costmap][costmap]['ros__parameters']
+        for layer in (settings[name] for name in settings['plugins'] if name.startswith('depth')):
             for source in layer['observation_sources'].split():
                 assert 0 < layer[source]['expected_update_rate'] <= 2
     assert 0 < parameters['collision_monitor']['ros__parameters']['source_timeout'] <= 2
