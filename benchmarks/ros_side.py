@@ -2,7 +2,7 @@
 """
 Time the ROS side of a frame: image message in; depth, std, colour and cloud published.
 
-`python benchmarks/ros_side.py [--size 640x480] [--rounds N]`
+`python benchmarks/ros_side.py [--size 640x480] [--rounds N] [--only-further]`
 
 The usual way is cv_bridge and sensor_msgs_py's create_cloud where they are installed, else what
 they compute, written here with numpy: once with the points in a structured array, as who knows
@@ -10,6 +10,10 @@ numpy does it, and once as a list of tuples, create_cloud's way for everything e
 gates of the node (range, edges), so the node is timed without them, too. All publish to another
 process over real DDS, in turns and with the same settings of malloc, so that load and page faults
 are alike. The network is not part of this: its depth is made once.
+
+A second table tells what each further product of the node costs, alone and beside the points, with
+which it shares the gates: processor time of the thread that makes and publishes it. What nobody
+subscribes to is not made.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ from rich.table import Table
 TOPICS = ('depth', 'std', 'color', 'points')
 FIELDS = ('x', 'y', 'z', 'rgb', 'std')
 MAX_DEPTH = 10.0
+FURTHER = ('scan', 'points_clearing', 'image_raw_compressed', 'color_image_compressed')
 DENSITIES = {'all points': 1, 'a quarter': 2}
 PAUSE_S = 0.03
 """Long enough for the subscriber to take a frame, as between the frames of a camera."""
@@ -148,7 +153,7 @@ def frame(width: int, height: int) -> tuple[Any, NDArray[np.float32], NDArray[np
     return message, depth, np.asarray(depth * np.float32(0.05))
 
 
-def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
+def measure(width: int, height: int, rounds: int, only_further: bool) -> dict[str, Any]:
     """Publish a frame in each way in turns; return milliseconds and ratios."""
     from adabins_ros.geometry.camera import PinholeCamera
     from adabins_ros.inference.estimate import DepthEstimate
@@ -159,16 +164,13 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
     from adabins_ros.ros.products import Frame, PRODUCTS
     import rclpy
     from rclpy.qos import QoSProfile
-    from sensor_msgs.msg import Image, PointCloud2
 
     keep_freed_memory()
     rclpy.init()
     node = rclpy.create_node('ros_side')
     publishers = {
-        topic: node.create_publisher(
-            PointCloud2 if topic == 'points' else Image, topic, QoSProfile(depth=5)
-        )
-        for topic in TOPICS
+        topic: node.create_publisher(kind, topic, QoSProfile(depth=5))
+        for topic, kind in kinds().items()
     }
     image, depth, std = frame(width, height)
     camera = PinholeCamera.from_horizontal_fov(width, height, 60)
@@ -186,11 +188,14 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
 
         return publish
 
-    def the_node(stride: int, **gates: float) -> Callable[[], None]:
-        settings = DepthNodeSettings(point_stride=stride, **gates)
+    def the_node(
+        stride: int, products: dict[str, Any] = products, **gates: float
+    ) -> Callable[[], None]:
+        settings = DepthNodeSettings(point_stride=stride, camera_height=1.0, **gates)
+        taken = decode_rgb(image)
 
         def publish() -> None:
-            rgb = decode_rgb(image)
+            rgb = decode_rgb(image) if 'depth' in products else taken
             made = Frame(
                 image.header,
                 rgb,
@@ -215,6 +220,14 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
             ('node', the_node(stride)),
         )
     }
+    if only_further:
+        works.clear()
+    costs = {
+        ', '.join(names): the_node(2, {name: rows[name] for name in names})
+        for further in FURTHER
+        for names in ((further,), ('points', further))
+    }
+    costs['points'] = the_node(2, {'points': rows['points']})
     listener = subprocess.Popen(
         [sys.executable, __file__, '--role', 'listener'],
         env={k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'},
@@ -222,6 +235,7 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
     try:
         _await_subscribers(list(publishers.values()))
         seconds = in_turns(works, rounds, warm_up=5, pause_s=PAUSE_S)
+        seconds |= in_turns(costs, rounds, warm_up=5, pause_s=PAUSE_S, clock=time.thread_time)
     finally:
         end(listener)
         node.destroy_node()
@@ -236,7 +250,31 @@ def measure(width: int, height: int, rounds: int) -> dict[str, Any]:
                 **_speedups(seconds, name),
             }
             for name, times in seconds.items()
+            if name in works
         },
+        'costs': {
+            name: {
+                'alone_ms': median_ms(seconds[name]),
+                'beside_ms': median_ms(
+                    np.subtract(seconds[f'points, {name}'], seconds['points']).tolist()
+                ),
+                'x points': speedup(seconds[name], seconds['points']),
+            }
+            for name in FURTHER
+        },
+        'points_ms': median_ms(seconds['points']),
+    }
+
+
+def kinds() -> dict[str, Any]:
+    """Return the message type of each topic here."""
+    from adabins_ros.ros.products import PRODUCTS
+    from sensor_msgs.msg import Image, PointCloud2
+
+    rows = {product.name: product.kind for product in PRODUCTS}
+    return {
+        **{topic: PointCloud2 if topic == 'points' else Image for topic in TOPICS},
+        **{name: rows[name] for name in FURTHER},
     }
 
 
@@ -267,12 +305,10 @@ def listen() -> None:
     import rclpy
     from rclpy.executors import ExternalShutdownException
     from rclpy.qos import QoSProfile
-    from sensor_msgs.msg import Image, PointCloud2
 
     rclpy.init()
     node = rclpy.create_node('listener')
-    for topic in TOPICS:
-        kind = PointCloud2 if topic == 'points' else Image
+    for topic, kind in kinds().items():
         node.create_subscription(kind, topic, lambda _: None, QoSProfile(depth=5), raw=True)
     with contextlib.suppress(ExternalShutdownException):
         rclpy.spin(node)
@@ -283,6 +319,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('--size', default='640x480', help='of the frame, WIDTHxHEIGHT')
     parser.add_argument('--rounds', type=int, default=60)
+    parser.add_argument('--only-further', action='store_true', help='the second table alone')
     parser.add_argument('--json', type=Path, help='also write the figures here')
     parser.add_argument('--role', choices=['listener'], help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -294,7 +331,7 @@ def main() -> None:
         changed = {**environment(), 'ADABINS_BENCHMARK': '1'}
         os.execve(sys.executable, [sys.executable, __file__, *sys.argv[1:]], changed)
     width, height = map(int, options.size.split('x'))
-    figures = measure(width, height, options.rounds)
+    figures = measure(width, height, options.rounds, options.only_further)
     print_table(figures)
     if options.json:
         write_figures(options.json, 'ros_side', figures)
@@ -311,14 +348,21 @@ def print_table(figures: dict[str, Any]) -> None:
     for heading in ('', 'ms', 'quartiles', *ratios):
         table.add_column(heading, justify='right' if heading else 'left')
     for name, row in figures.items():
-        if isinstance(row, dict):
+        if isinstance(row, dict) and 'median_ms' in row:
             table.add_row(
                 name,
                 f'{row["median_ms"]:.1f}',
                 '{:.1f} to {:.1f}'.format(*row['quartiles_ms']),
                 *('{:.1f} ({:.1f} to {:.1f})'.format(*row[ratio]) for ratio in ratios),
             )
-    Console(width=99).print(table)
+    further = Table(title=f'Further products; the points take {figures["points_ms"]:.1f} ms')
+    for heading in ('', 'ms', 'ms beside points', 'x points'):
+        further.add_column(heading, justify='right' if heading else 'left')
+    for name, row in figures['costs'].items():
+        ratio = '{:.2f} ({:.2f} to {:.2f})'.format(*row['x points'])
+        further.add_row(name, f'{row["alone_ms"]:.2f}', f'{row["beside_ms"]:.2f}', ratio)
+    for each in (table, further) if table.row_count else (further,):
+        Console(width=99).print(each)
 
 
 if __name__ == '__main__':

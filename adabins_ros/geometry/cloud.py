@@ -142,7 +142,8 @@ def clearing_points(
     x_per_metre, y_per_metre = _ray_slopes(camera, stride)
     ends = np.minimum(depths, _ray_ends(camera, stride, clear_range_m, farthest_m))
     points = cv2.merge([ends * x_per_metre, ends * y_per_metre, ends])
-    return points[sure].view(POINT_DTYPE).reshape(-1)
+    # A mask would take four times as long.
+    return points.reshape(-1, 3).take(np.flatnonzero(sure), axis=0).view(POINT_DTYPE).reshape(-1)
 
 
 @lru_cache(maxsize=8)

@@ -784,7 +784,7 @@ def sequence(a):
     pars = dict(key=.165, wb=.7, vig=.12, noise=.012, con=1., filmic=True, blur=.3); poses = []; tmp = f'{a.out}/.tmp.exr'
     for i in range(n):
         t = i / 15; f = i / (n - 1); e = f * f * (3 - 2 * f) * .8 + f * .2; bend = math.sin(math.pi * f) * .15
-        M = look((p[0] + (q[0] - p[0]) * e + bend * (q[1] - p[1]) * .3 + .012 * wob(t, 0), p[1] + (q[1] - p[1]) * e + .012 * wob(t, 1), zc + .015 * wob(t, 2) + .008 * math.sin(2 * math.pi * 1.8 * t)), y0 + (y1 - y0) * e + .02 * wob(t, 3), -.2 + .06 * math.sin(math.pi * f) + .012 * wob(t, 4), .012 * wob(t, 5))
+        M = look((p[0] + (q[0] - p[0]) * e + bend * (q[1] - p[1]) * .3 + .012 * wob(t, 0), p[1] + (q[1] - p[1]) * e + .012 * wob(t, 1), zc + .015 * wob(t, 2) + .008 * math.sin(2 * math.pi * 1.8 * t)), y0 + (y1 - y0) * e + .02 * wob(t, 3), -math.radians(a.pitch) + .06 * math.sin(math.pi * f) + .012 * wob(t, 4), .012 * wob(t, 5))
         poses.append(np.array(M @ Matrix.Diagonal((1, -1, -1, 1)))); stem = f'{i:06d}'
         co.matrix_world = M; co.data.angle = hf
         if a.redepth: cv2.imwrite(f'{a.out}/depth/{stem}.png', shoot(S, co, inner, hf, tmp, 1)[1]); continue
@@ -798,6 +798,7 @@ def sequence(a):
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('--out', required=True)
     for k, v in (('count', 100), ('seed', 1), ('start', 0), ('spp', 3), ('threads', 1), ('sequence', 0), ('redepth', 0), ('closeups', 0), ('views', 4)): ap.add_argument('--' + k, type=int, default=v)
+    ap.add_argument('--pitch', type=float, default=math.degrees(.2), help='how far a sequence looks down at its ends, degrees')
     ap.add_argument('--deadline', type=float, default=0, help='unix time after which no new room is started')
     a = ap.parse_args(); PH[:] = photos()
     for s in ('rgb', 'depth'): os.makedirs(f'{a.out}/{s}', exist_ok=True)
