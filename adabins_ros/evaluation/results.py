@@ -137,13 +137,21 @@ def sections(values: Mapping[str, Any]) -> Sections:
     each = values['by_source']
     if len(each) < 2:
         return {'': ours, **values['published']}
+    alone = {name: one['errors'] for name, one in each.items()}
+    scaled = {name: one['errors_median_scaled'] for name, one in each.items()}
     return {
         '': ours,
-        'each recording': {name: one['errors'] for name, one in each.items()},
-        'each recording, median-scaled': {
-            name: one['errors_median_scaled'] for name, one in each.items()
-        },
+        'each recording': {**alone, 'their mean': _mean(alone)},
+        'each recording, median-scaled': {**scaled, 'their mean': _mean(scaled)},
         **values['published'],
+    }
+
+
+def _mean(rows: Rows) -> dict[str, float]:
+    """Return the mean of rows with the same figures, each counting alike."""
+    return {
+        name: float(np.mean([row[name] for row in rows.values()]))
+        for name in next(iter(rows.values()))
     }
 
 
@@ -217,6 +225,11 @@ def summary(values: Mapping[str, Any]) -> list[str]:
     if calibration is None:
         return [*lines, f'Calibration and sparsification are left out: {NO_STD}.']
     sparsification = values['sparsification']
+    within = {name: one['within_one_std'] for name, one in values['by_source'].items()}
+    if len(within) > 1:
+        shares = ', '.join(f'{name} {share:.0%}' for name, share in within.items())
+        mean = np.mean(list(within.values()))
+        lines.append(f'Truth within one standard deviation: {mean:.0%} in the mean of {shares}')
     return [
         *lines,
         f'{calibration["within_one_std"]:.1%} of the truth lies within one standard deviation '

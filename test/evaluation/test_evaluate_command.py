@@ -119,7 +119,13 @@ def test_several_recordings_are_told_apart(walls, tiny_model, tmp_path, capsys):
     assert each['near']['errors'] == pytest.approx(each['far']['errors'])
     mean = np.mean([one['errors']['d1'] for one in each.values()])
     assert values['errors']['d1'] == pytest.approx(mean)
-    assert 'each recording' in (output / 'report.html').read_text()
+    page = (output / 'report.html').read_text()
+    assert 'each recording' in page
+    assert 'their mean' in page
+    rows = [line.split() for line in said.splitlines() if line.startswith(' their mean')]
+    assert float(rows[0][2]) == pytest.approx(mean, abs=6e-4)
+    within = np.mean([one['within_one_std'] for one in each.values()])
+    assert f'{within:.0%} in the mean of near' in said
 
 
 @pytest.mark.slow
