@@ -19,7 +19,7 @@ CLOUD_WITH_HEIGHT_DTYPE = np.dtype([(name, '<f4') for name in (*FIELD_NAMES, 'he
 POINT_DTYPE = np.dtype([(name, '<f4') for name in FIELD_NAMES[:3]])
 
 # Few rows at a time, so that what lies between input and output stays in the cache.
-ROWS_AT_A_TIME = 32
+ROWS_AT_A_TIME = 128
 
 _RGB_BITS = np.int32(0x00FFFFFF)
 
@@ -80,20 +80,24 @@ def pack_cloud(
         _require('heights', heights, depths.shape, np.dtype(np.float32))
     if not cloud.flags.c_contiguous:
         raise ValueError(f'out with strides {cloud.strides} is not C-contiguous')
-    bits = cloud.view('<i4').reshape(*cloud.shape, -1)
+    shape = (*cloud.shape, len(dtype))
+    metres, bits = cloud.view('<f4').reshape(shape), cloud.view('<i4').reshape(shape)
     x_per_metre, y_per_metre = _ray_slopes(camera, stride)
     for first in range(0, len(cloud), ROWS_AT_A_TIME):
         rows = slice(first, first + ROWS_AT_A_TIME)
-        z = np.where(valid[rows] & np.isfinite(depths[rows]), depths[rows], np.float32(np.nan))
+        x, y, z, _, deviation, *more = np.moveaxis(metres[rows], -1, 0)
+        known = np.array(depths[rows])
+        known = np.where(valid[rows] & np.isfinite(known), known, np.float32(np.nan))
+        np.multiply(known, x_per_metre, out=x)
+        np.multiply(known, y_per_metre[rows], out=y)
+        z[:] = known
+        deviation[:] = stds[rows]
+        if heights is not None:
+            more[0][:] = heights[rows]
         # Columns are left out last: numbers are gathered in half the time of bytes in threes.
         pixels = cv2.cvtColor(colors[rows], cv2.COLOR_RGB2BGRA).view('<i4')
-        color = pixels[:, ::stride, 0] & _RGB_BITS
-        metres = [z * x_per_metre, z * y_per_metre[rows], z, np.ascontiguousarray(stds[rows])]
-        if heights is not None:
-            metres.append(np.ascontiguousarray(heights[rows]))
         # As integers, for no arithmetic may touch the bits.
-        x, y, z, *more = (plane.view('<i4') for plane in metres)
-        cv2.merge([x, y, z, color, *more], bits[rows])
+        np.bitwise_and(pixels[:, ::stride, 0], _RGB_BITS, out=bits[rows, :, 3])
     return cloud
 
 

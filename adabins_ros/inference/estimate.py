@@ -85,13 +85,11 @@ def estimate_together(
         moments = averaged_with_mirrored(moments)
     estimates = []
     for index, (image, scale) in enumerate(zip(images, scales, strict=True)):
-        depth, std = upsampled(moments[index], image.shape[:2])
-        np.clip(depth, config.min_depth, config.max_depth, out=depth)
-        centers = outputs['bin_centers'][index]
-        if scale != 1:
-            depth *= np.float32(scale)
-            std *= np.float32(scale)
-            centers = centers * np.float32(scale)
+        # What is scaled before it is up-sampled is a sixteenth as much.
+        factor = np.float32(scale)
+        depth, std = upsampled(moments[index] * factor, image.shape[:2])
+        np.clip(depth, config.min_depth * factor, config.max_depth * factor, out=depth)
+        centers = outputs['bin_centers'][index] * factor
         estimates.append(DepthEstimate(depth, std, centers, size, scale, changed[index]))
     seconds = {
         'resize': ready - started,

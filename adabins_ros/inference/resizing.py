@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_CACHED_PIXELS = 65536
+_BLOCK = 16
+"""New elements in one product: small ones stay in one thread of the BLAS and in the cache."""
 
 
 def check_image(image: NDArray[np.uint8]) -> None:
@@ -60,9 +60,9 @@ def upsampled(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
     """
     Resize maps linearly, their corners on the new corners (torch's align_corners=True).
 
-    OpenCV's own linear resizing has no such corners, and its `remap` rounds places to 1/32 pixel.
-    Here columns, then rows are interpolated in single precision, columns as the rows of the
-    transposed maps, which are copied at once.
+    OpenCV's own linear resizing has no such corners, and its `remap` rounds places to 1/32 pixel
+    before version 5. Here columns, then rows are products with a few of the old ones at a time,
+    in single precision.
 
     Parameters
     ----------
@@ -80,40 +80,32 @@ def upsampled(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
     count, height, width = maps.shape
     if (height, width) == size:
         return maps
-    rows = np.ascontiguousarray(maps).reshape(count * height, width)
-    columns: NDArray[Any] = cv2.transpose(rows)
-    wide: NDArray[Any] = cv2.transpose(_interpolated(columns[None], size[1])[0])
-    return _interpolated(wide.reshape(count, height, size[1]), size[0])
-
-
-def _interpolated(maps: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
-    """Resize (M, n, w) to (M, rows, w), as many rows at a time as the processor's cache holds."""
-    above, below, share = _places(maps.shape[1], rows)
-    made = np.empty((maps.shape[0], rows, maps.shape[2]), np.float32)
-    step = max(1, _CACHED_PIXELS // maps.shape[2])
-    scratch = np.empty((min(step, rows), maps.shape[2]), np.float32)
-    for old, new in zip(maps, made, strict=True):
-        for start in range(0, rows, step):
-            part = slice(start, start + step)
-            block = new[part]
-            upper = scratch[: len(block)]
-            # With a mode that needs no check, `take` writes where it is told to.
-            np.take(old, above[part], 0, out=upper, mode='clip')
-            np.take(old, below[part], 0, out=block, mode='clip')
-            block -= upper
-            block *= share[part]
-            block += upper
+    wide = np.empty((count, height, size[1]), np.float32)
+    made = np.empty((count, *size), np.float32)
+    rows, wide_rows = maps.reshape(-1, width), wide.reshape(-1, size[1])
+    for new, old, shares in _blocks(width, size[1]):
+        np.matmul(rows[:, old], shares, out=wide_rows[:, new])
+    for new, old, shares in _blocks(height, size[0]):
+        np.matmul(shares.T, wide[:, old], out=made[:, new])
     return made
 
 
 @lru_cache(maxsize=32)
-def _places(
-    size: int, full_size: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Return the two old rows between which each new one lies, and the share of the second."""
+def _blocks(size: int, full_size: int) -> list[tuple[slice, slice, NDArray[np.float32]]]:
+    """Return some new elements at a time, the old ones that they lie among, and their shares."""
     # In single precision, as torch: far along a row its places are off by 1e-5 pixels.
     step = np.float32(size - 1) / np.float32(max(full_size - 1, 1))
     places = np.arange(full_size, dtype=np.float32) * step
     first = np.minimum(places.astype(np.intp), max(size - 2, 0))
-    share = (places - first.astype(np.float32))[:, None]
-    return first, np.minimum(first + 1, size - 1), share
+    share = places - first.astype(np.float32)
+    blocks = []
+    for start in range(0, full_size, _BLOCK):
+        new = slice(start, min(start + _BLOCK, full_size))
+        old = slice(int(first[start]), min(int(first[new.stop - 1]) + 2, size))
+        column = np.arange(new.stop - start)
+        shares = np.zeros((old.stop - old.start, len(column)), np.float32)
+        shares[first[new] - old.start, column] = 1 - share[new]
+        if size > 1:
+            shares[first[new] - old.start + 1, column] = share[new]
+        blocks.append((new, old, shares))
+    return blocks
