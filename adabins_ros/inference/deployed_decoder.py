@@ -22,6 +22,7 @@ class DeployedDecoder(nn.Module):
         *,
         merge_bottleneck: bool = True,
         low_resolution_from: int | None = None,
+        add_separable: bool = False,
     ) -> None:
         super().__init__()
         self.bottleneck: nn.Module = decoder.bottleneck
@@ -29,7 +30,11 @@ class DeployedDecoder(nn.Module):
         blocks = [up for up in decoder.up if isinstance(up, UpSample)]
         firsts: list[nn.Module] = []
         for up in blocks:
-            firsts.append(_joined(up.block[0], coarse_channels, low_resolution_from))
+            joining = up.block[0]
+            if add_separable and isinstance(joining, nn.Sequential):
+                firsts.append(_AddedConvolutions(joining, coarse_channels))
+            else:
+                firsts.append(_joined(joining, coarse_channels, low_resolution_from))
             coarse_channels = _out_channels(up.block[3])
         merged = merged_bottleneck(encoder.head, decoder.bottleneck)
         if merge_bottleneck and merged is not None:
@@ -84,6 +89,35 @@ class _ConcatenatedConvolution(nn.Module):
         if self.with_ones:
             parts.append(torch.ones_like(skip[:, :1]))
         return self.convolution(torch.cat(parts, dim=1))
+
+
+class _AddedConvolutions(nn.Module):
+    """
+    A block's first, separable convolution on each of its two inputs, and the sum.
+
+    ONNX Runtime adds inside of a convolution, but copies to concatenate. What ends it leaves the
+    sum as it is: the runtime computes the norm and the LeakyReLU that follow inside of that one.
+    """
+
+    def __init__(self, separable: nn.Sequential, coarse_channels: int) -> None:
+        super().__init__()
+        depthwise, pointwise = separable
+        assert isinstance(depthwise, nn.Conv2d)
+        assert isinstance(pointwise, nn.Conv2d)
+        assert pointwise.bias is not None
+        taps, dtype = depthwise.weight.tensor_split([coarse_channels]), pointwise.weight.dtype
+        mixes = pointwise.weight.tensor_split([coarse_channels], dim=1)
+        biases = pointwise.bias, torch.zeros_like(pointwise.bias)
+        self.coarse, self.skip = (
+            nn.Sequential(_depthwise(tap), _convolution(mix, bias, dtype, padding=0))
+            for tap, mix, bias in zip(taps, mixes, biases, strict=True)
+        )
+        self.sum = _depthwise(torch.ones_like(mixes[0][:, :1]))
+
+    def forward(self, coarse: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        size = skip.shape[-2:]
+        resized = functional.interpolate(coarse, size, mode='bilinear', align_corners=True)
+        return self.sum(self.coarse(resized) + self.skip(skip))
 
 
 class UpsampledConvolution(nn.Module):
@@ -224,6 +258,14 @@ def _out_channels(convolution: nn.Module) -> int:
     last = convolution[-1] if isinstance(convolution, nn.Sequential) else convolution
     assert isinstance(last, nn.Conv2d)
     return last.out_channels
+
+
+def _depthwise(weight: torch.Tensor) -> nn.Conv2d:
+    channels, _, size, _ = weight.shape
+    with torch.device('meta'):
+        made = nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels, bias=False)
+    made.weight = _frozen(weight)
+    return made
 
 
 def _convolution(

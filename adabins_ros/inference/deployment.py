@@ -35,6 +35,8 @@ class Rewrites:
     """The encoder's head and the bottleneck into the first up-sampling block's convolution."""
     low_resolution_from: int | None = 384
     """Coarse channels from which conv(up(x)) multiplies before it up-samples."""
+    add_separable: bool = False
+    """Separable convolutions over two joined maps as a sum of two: for ONNX Runtime."""
 
 
 AS_WRITTEN = Rewrites(False, False, None)
@@ -69,6 +71,7 @@ def deploy(network: AdaBins, rewrites: Rewrites | None = None) -> AdaBins:
         deployed.decoder,
         merge_bottleneck=rewrites.merge_bottleneck,
         low_resolution_from=rewrites.low_resolution_from,
+        add_separable=rewrites.add_separable,
     )
     deployed.decoder = decoder  # type: ignore[assignment]
     if deployed.config.bin_strategy == 'adaptive':
@@ -86,6 +89,9 @@ class PixelNetwork(nn.Module):
         As it was trained, or deployed.
     memory_format : torch.memory_format
         Of the image that the network sees.
+    fold_scale : bool
+        Divide the weights of the encoder's first convolution, in place, rather than the pixels,
+        where that one alone sees them.
 
     """
 
@@ -93,7 +99,11 @@ class PixelNetwork(nn.Module):
     std: torch.Tensor
 
     def __init__(
-        self, network: AdaBins, memory_format: torch.memory_format = torch.contiguous_format
+        self,
+        network: AdaBins,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        *,
+        fold_scale: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
@@ -101,6 +111,11 @@ class PixelNetwork(nn.Module):
         self.adaptive = network.config.bin_strategy == 'adaptive'
         self.register_buffer('mean', torch.tensor(network.config.mean).view(1, 3, 1, 1))
         self.register_buffer('std', torch.tensor(network.config.std).view(1, 3, 1, 1))
+        first = _sees_the_image(network) if fold_scale else None
+        self.folded = first is not None
+        if first is not None:
+            # The mean is not folded: zeros around the image have to stand for it.
+            first.weight = nn.Parameter(first.weight / (255 * self.std), requires_grad=False)
         self.eval()
 
     @property
@@ -127,7 +142,8 @@ class PixelNetwork(nn.Module):
         ``smoothing``, (B,); without them they are zeros.
         """
         # In the authors' order of roundings: deep random networks magnify any other one.
-        normal = (image.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        pixels = image.permute(0, 3, 1, 2).float()
+        normal = pixels - 255 * self.mean if self.folded else (pixels / 255 - self.mean) / self.std
         normal = normal.contiguous(memory_format=self.memory_format)
         if not self.adaptive:
             depth, std, centers = self.network(normal)
@@ -209,6 +225,24 @@ class _PostNormLayer(nn.Module):
         attended = (weights @ value).transpose(1, 2).flatten(2)
         tokens = self.norm1(tokens + self.out(attended))
         return self.norm2(tokens + self.mlp(tokens))
+
+
+def _sees_the_image(network: AdaBins) -> nn.Conv2d | None:
+    """Find the convolution that sees the image as it is, if nothing else does."""
+    image = torch.zeros(1, 3, 64, 64, dtype=next(network.parameters()).dtype)
+    seeing: list[nn.Module] = []
+
+    def look(module: nn.Module, inputs: tuple) -> None:
+        if inputs[0] is image and not any(True for _ in module.children()):
+            seeing.append(module)
+
+    hooks = [module.register_forward_pre_hook(look) for module in network.encoder.modules()]
+    with torch.no_grad():
+        network.encoder(image)
+    for hook in hooks:
+        hook.remove()
+    first = seeing[0] if len(seeing) == 1 else None
+    return first if isinstance(first, nn.Conv2d) and network.encoder.stem is None else None
 
 
 def _fold_batch_norms(network: AdaBins) -> None:

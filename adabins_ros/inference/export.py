@@ -175,8 +175,8 @@ def write_onnx(
         half = _is_half(network)
         # Folded weights are no halves: those of a published checkpoint are left to the runtimes,
         # which fold them just so when they load the file.
-        rewritten = deploy(network, Rewrites(fold_norms=not half))
-        _export(PixelNetwork(make_traceable(rewritten)), partial, fixed_size)
+        rewritten = deploy(network, Rewrites(fold_norms=not half, add_separable=True))
+        _export(PixelNetwork(make_traceable(rewritten), fold_scale=True), partial, fixed_size)
         count = sum(parameter.numel() for parameter in network.parameters())
         _finish(partial, network, fixed_size, count, half)
         model = OnnxModel(partial, network.config, fixed_size, count)

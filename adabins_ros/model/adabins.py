@@ -151,7 +151,7 @@ class AdaBins(nn.Module):
         """
         seen, range_features = self._global_part(self.decoder(self.encoder(image)))
         kernels = seen.kernels.to(at_least_single(seen.kernels))
-        grid = range_features[:, :, ::_GRID, ::_GRID]
+        grid = range_features[:, ::_GRID, ::_GRID]
         before, now = (self._distribution(part, grid).depth for part in (last, seen))
         turned = (kernels - last.kernels).square().sum((1, 2)) / kernels.square().sum((1, 2))
         agreement = _faded((now / before).log().abs().mean((1, 2, 3)), _FADING_DEPTH)
@@ -202,7 +202,8 @@ class AdaBins(nn.Module):
     def _global_part(self, decoded: torch.Tensor) -> tuple[GlobalPart, torch.Tensor]:
         raw_widths, range_features, kernels = self.mini_vit(decoded)
         widths = normalized_widths(raw_widths, self.config.bin_eps)
-        return GlobalPart(widths, kernels), range_features
+        # (B, h, w, E'): the scores of a pixel are then a product with what lies together.
+        return GlobalPart(widths, kernels), range_features.permute(0, 2, 3, 1)
 
     def _distribution(self, part: GlobalPart, range_features: torch.Tensor) -> DepthDistribution:
         config = self.config
@@ -212,13 +213,12 @@ class AdaBins(nn.Module):
         kernels, offsets = self.mini_vit.on_features(part.kernels)
         through, bias = self.conv_out.weight.flatten(1), self.conv_out.bias
         assert bias is not None
-        pixels = range_features.flatten(2).transpose(1, 2)
-        biases = (through @ offsets + bias[:, None]).transpose(1, 2)
-        scores = torch.baddbmm(biases, pixels, (through @ kernels).transpose(1, 2))
-        moments = moments_over_bins(scores, centers)
+        biases = (through @ offsets + bias[:, None])[:, :, 0]
+        scores = range_features.flatten(1, 2) @ (through @ kernels).transpose(1, 2)
+        depth, std = moments_over_bins(scores, centers, biases)
         # Neither unflatten nor len, with which an exported graph would keep its size.
-        size = range_features.shape[-2:]
-        depth, std = moments.reshape(moments.shape[0], 1, *size, 2).unbind(-1)
+        size = (centers.shape[0], 1, *range_features.shape[1:3])
+        depth, std = depth.reshape(size), std.reshape(size)
         return self._calibrated(depth, std, centers)
 
     def _calibrated(

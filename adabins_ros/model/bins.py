@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+_LARGEST_SPREAD = 60.0
+
 
 def normalized_widths(raw_widths: torch.Tensor, eps: float) -> torch.Tensor:
     """
@@ -60,39 +62,46 @@ def depth_and_std(
 
     """
     batch, _, height, width = logits.shape
-    # The bins last: the pixels' scores then lie together, as the product that made them left them.
-    moments = moments_over_bins(logits.flatten(2).transpose(1, 2), centers)
-    depth, std = moments.transpose(1, 2).reshape(batch, 2, 1, height, width).unbind(1)
-    return depth, std
+    scores = logits.flatten(2).transpose(1, 2)
+    depth, std = moments_over_bins(scores, centers, torch.zeros_like(centers))
+    return depth.reshape(batch, 1, height, width), std.reshape(batch, 1, height, width)
 
 
-def moments_over_bins(scores: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
+def moments_over_bins(
+    scores: torch.Tensor, centers: torch.Tensor, offsets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Do what ``depth_and_std`` does for scores with the bins last.
+    Do what ``depth_and_std`` does for scores with the bins last, up to offsets of the bins.
+
+    As exp(s + o) = exp(s) exp(o), offsets that all pixels share are weights of the bins: nothing
+    has to be added to the scores of every pixel.
 
     Parameters
     ----------
     scores : torch.Tensor
         (B, pixels, N).
-    centers : torch.Tensor
-        (B, N), metres.
+    centers, offsets : torch.Tensor
+        (B, N), metres and logarithms.
 
     Returns
     -------
-    torch.Tensor
-        (B, pixels, 2), depth and standard deviation, metres; at least in float32.
+    depth, std : torch.Tensor
+        (B, pixels), metres; at least in float32.
 
     """
     dtype = at_least_single(scores)
-    centers = centers.to(dtype)
+    centers, offsets = centers.to(dtype), offsets.to(dtype)
     middle = centers.mean(1, keepdim=True)
     relative = centers - middle
-    powers = torch.stack([relative, relative.square()], 2)
-    probabilities = torch.softmax(scores, 2, dtype=dtype)
-    first, second = product_as_given(probabilities, powers).unbind(2)
+    # With offsets that far apart a bin counts for nothing; sums stay above zero.
+    weights = torch.exp((offsets - offsets.amax(1, keepdim=True)).clamp_min(-_LARGEST_SPREAD))
+    powers = torch.stack([weights, weights * relative, weights * relative.square()], 2)
+    likelihoods = torch.softmax(scores, 2, dtype=dtype)
+    total, first, second = product_as_given(likelihoods, powers).unbind(2)
+    first, second = first / total, second / total
     # The clamp is above zero so that the square root keeps a finite gradient.
     std = (second - first.square()).clamp_min(1e-12).sqrt()
-    return torch.stack([first + middle, std], 2)
+    return first + middle, std
 
 
 def at_least_single(tensor: torch.Tensor) -> torch.dtype:

@@ -4,7 +4,7 @@
 import copy
 import functools
 
-from adabins_ros.inference.deployment import AS_WRITTEN, deploy, Rewrites
+from adabins_ros.inference.deployment import AS_WRITTEN, deploy, PixelNetwork, Rewrites
 from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, PRESETS
 import pytest
 import torch
@@ -14,11 +14,12 @@ from torch.nn import functional
 STRATEGIES = ['regression', 'uniform', 'log', 'trained', 'adaptive']
 SIZES = [(1, 96, 128), (2, 97, 131), (1, 161, 95), (3, 64, 200)]
 # Every rewrite, however few channels there are.
-ALL = Rewrites(low_resolution_from=1)
+ALL = Rewrites(low_resolution_from=1, add_separable=True)
 ALONE = {
     'norms': Rewrites(True, False, None),
     'bottleneck': Rewrites(False, True, None),
     'low_resolution': Rewrites(False, False, 1),
+    'sums': Rewrites(False, False, None, add_separable=True),
     'none': AS_WRITTEN,
     'default': Rewrites(),
 }
@@ -120,6 +121,17 @@ def test_every_network_keeps_its_depth(kind: str, strategy: str) -> None:
 def test_each_rewrite_alone_is_exact(kind: str, rewrite: str) -> None:
     network = copy.deepcopy(seen_network(kind, 'adaptive')).double()
     assert_same(network, deploy(network, ALONE[rewrite]), 1e-9)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_first_convolution_takes_the_scale_of_the_pixels(kind: str) -> None:
+    network = seen_network(kind, 'adaptive')
+    folded = PixelNetwork(copy.deepcopy(network), fold_scale=True)
+    assert folded.folded
+    image = (smooth_images(2, 97, 131) * 40 + 100).clamp(0, 255).byte().permute(0, 2, 3, 1)
+    for was, now in zip(PixelNetwork(network)(image), folded(image), strict=True):
+        torch.testing.assert_close(now, was, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('kind', ['separable', 'full_with_head'])

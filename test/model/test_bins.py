@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Equations 1 to 3 against the same in float64 numpy."""
 
-from adabins_ros.model.bins import bin_centers, depth_and_std, FixedBins, normalized_widths
+from adabins_ros.model.bins import (
+    bin_centers,
+    depth_and_std,
+    FixedBins,
+    moments_over_bins,
+    normalized_widths,
+)
 from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
@@ -103,3 +109,15 @@ def test_uniform_and_log_bins_are_what_their_names_say() -> None:
 def test_fixed_bins_of_another_name_are_refused() -> None:
     with pytest.raises(ValueError, match='adaptive'):
         FixedBins('adaptive', 4, 1.0, 2.0, 1e-3)
+
+
+def test_offsets_of_the_bins_count_as_if_added_to_every_score():
+    torch.manual_seed(0)
+    scores, offsets = 3 * torch.randn(2, 35, 6).double(), 3 * torch.randn(2, 6).double()
+    centers = torch.linspace(1, 9, 6).expand(2, 6)
+    added = (scores + offsets[:, None]).transpose(1, 2).reshape(2, 6, 5, 7)
+    made = moments_over_bins(scores, centers, offsets)
+    for moment, expected in zip(made, depth_and_std(added, centers), strict=True):
+        torch.testing.assert_close(moment.reshape(2, 1, 5, 7), expected, rtol=0, atol=1e-5)
+    for moment in moments_over_bins(100 * scores.float(), centers, 1000 * offsets):
+        assert moment.isfinite().all()
