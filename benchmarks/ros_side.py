@@ -155,12 +155,12 @@ def frame(width: int, height: int) -> tuple[Any, NDArray[np.float32], NDArray[np
 
 def measure(width: int, height: int, rounds: int, only_further: bool) -> dict[str, Any]:
     """Publish a frame in each way in turns; return milliseconds and ratios."""
+    from adabins_ros.freed_memory import keep_freed_memory
     from adabins_ros.geometry.camera import PinholeCamera
     from adabins_ros.inference.estimate import DepthEstimate
     from adabins_ros.messages.fields import ReusedArrays
     from adabins_ros.messages.images import decode_rgb
     from adabins_ros.ros.parameters import DepthNodeSettings
-    from adabins_ros.ros.process import keep_freed_memory
     from adabins_ros.ros.products import Frame, PRODUCTS
     import rclpy
     from rclpy.qos import QoSProfile

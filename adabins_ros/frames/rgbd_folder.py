@@ -134,7 +134,9 @@ class RgbdFolder:
 
     def depth_m(self, frame: FolderFrame) -> NDArray[np.float32]:
         """Return the (H, W) float32 depth of a frame in metres, 0 unknown; any distance."""
-        return self._depth(frame) / np.float32(self.depth_units_per_metre)
+        depth = self._depth(frame).astype(np.float32)
+        depth /= np.float32(self.depth_units_per_metre)
+        return depth
 
     def _depth(self, frame: FolderFrame) -> NDArray[np.uint16]:
         picture = _read_picture(frame.depth, frame.camera)

@@ -16,6 +16,7 @@ import threading
 import time
 from typing import Annotated, Any
 
+from adabins_ros.freed_memory import keep_freed_memory
 from adabins_ros.messages import compressed_rgb_fields, decode_rgb, MessageError
 from adabins_ros.messages.fields import NANOSECONDS
 from adabins_ros.recordings import (
@@ -26,7 +27,7 @@ from adabins_ros.recordings import (
     RecordingError,
     RecordingWriter,
 )
-from adabins_ros.ros.process import keep_freed_memory, SpinningThread, StopSignals
+from adabins_ros.ros.process import SpinningThread, StopSignals
 from adabins_ros.ros.products import PRODUCTS
 from adabins_ros.ros.topic_names import legal_topics
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus

@@ -10,6 +10,7 @@ import time
 import traceback
 from typing import Any, TYPE_CHECKING
 
+from adabins_ros.freed_memory import return_freed_memory
 from adabins_ros.ros.camera_stream import CameraStream
 from adabins_ros.ros.declared_parameters import DepthNodeParameters
 from adabins_ros.ros.diagnostics import ThrottledWarnings
@@ -27,7 +28,7 @@ from adabins_ros.ros.model_loading import (
     ModelChanges,
     ModelStatus,
 )
-from adabins_ros.ros.process import return_freed_memory, run_node
+from adabins_ros.ros.process import run_node
 from adabins_ros.ros.scale_sources import ScaleSources
 from adabins_ros.starting import check_node_words
 from diagnostic_msgs.msg import DiagnosticArray

@@ -11,8 +11,8 @@ from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
 
+from adabins_ros.freed_memory import return_freed_memory
 from adabins_ros.ros.parameters import DepthNodeSettings
-from adabins_ros.ros.process import return_freed_memory
 import numpy as np
 
 if TYPE_CHECKING:

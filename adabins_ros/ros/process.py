@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import contextlib
-import ctypes
 import gc
 import os
 import signal
@@ -14,6 +13,7 @@ import threading
 import traceback
 from typing import Any
 
+from adabins_ros.freed_memory import keep_freed_memory
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -24,11 +24,6 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOP_TIMEOUT_S = 0.6
 """How long the end of the process waits for callbacks and for the work begun, each, seconds."""
 PAUSE_AFTER_ERROR_S = 0.1
-
-# From malloc.h of glibc; 32 MB is the largest threshold that it accepts.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-LARGEST_HEAP_BLOCK = 32 * 1024 * 1024
-LARGEST_HEAP_RESERVE = 512 * 1024 * 1024
 
 
 def run_node(make_node: Callable[[], Any], args: list[str] | None) -> int:
@@ -155,24 +150,3 @@ class SpinningThread:
                 threading.Event().wait(PAUSE_AFTER_ERROR_S)
         self._stop_signals.put()
         executor.remove_node(self._node)
-
-
-def keep_freed_memory() -> None:
-    """
-    Let glibc keep the memory of one frame for the next instead of returning it to the kernel.
-
-    Images and the network's activations are large blocks, which malloc maps and unmaps each time:
-    10000 page faults a frame with adabins-lite on a CPU, 250 after this. Without glibc this does
-    nothing.
-    """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, LARGEST_HEAP_BLOCK)
-        mallopt(M_TRIM_THRESHOLD, LARGEST_HEAP_RESERVE)
-
-
-def return_freed_memory() -> None:
-    """Give what was freed back to the kernel, once: loading takes more memory than running."""
-    malloc_trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
-    if malloc_trim is not None:
-        malloc_trim(0)

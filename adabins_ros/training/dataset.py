@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from adabins_ros.frames import FrameSource, RecordingError, RgbdSample
+from adabins_ros.freed_memory import keep_freed_memory
 from adabins_ros.model.config import IMAGENET_MEAN, IMAGENET_STD
 from adabins_ros.training.augmentation import Augmentation
 from adabins_ros.training.cropping import cut_out, Depth, Image, largest_box
@@ -120,6 +121,7 @@ class RgbdDataset(Dataset[dict[str, Any]]):
         if self._process != os.getpid():
             self._process = os.getpid()
             cv2.setNumThreads(0)  # a worker: OpenCV's threads do not outlive a fork
+            keep_freed_memory()
         sample = self._usable(index)
         image, depth, focal = self._fitted(sample, index)
         scale = self.training_focal_length_px / focal
