@@ -80,7 +80,7 @@ def pack_cloud(
         _require('heights', heights, depths.shape, np.dtype(np.float32))
     if not cloud.flags.c_contiguous:
         raise ValueError(f'out with strides {cloud.strides} is not C-contiguous')
-    shape = (*cloud.shape, len(dtype))
+    shape = (*cloud.shape, -1)
     metres, bits = cloud.view('<f4').reshape(shape), cloud.view('<i4').reshape(shape)
     x_per_metre, y_per_metre = _ray_slopes(camera, stride)
     for first in range(0, len(cloud), ROWS_AT_A_TIME):
