@@ -53,6 +53,7 @@ setup(
         'console_scripts': [
             'adabins = adabins_ros.cli:main',
             'depth_node = adabins_ros.starting:depth_node',
+            'doctor = adabins_ros.doctor.doctor_command:main',
             'evaluate = adabins_ros.evaluation.evaluate_command:main',
             'fetch = adabins_ros.fetch_command:main',
             'play_bag = adabins_ros.ros.play_bag:main',

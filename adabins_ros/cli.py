@@ -154,6 +154,14 @@ def fetch(context: typer.Context) -> None:
     raise typer.Exit(fetching(context.args, prog_name='adabins fetch'))
 
 
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def doctor(context: typer.Context) -> None:
+    """Look for what keeps the depth node from working here; see `adabins doctor --help`."""
+    from adabins_ros.doctor.doctor_command import main as examination
+
+    raise typer.Exit(examination(context.args, prog_name='adabins doctor'))
+
+
 @app.command()
 def pack(
     folder: Annotated[

@@ -17,6 +17,7 @@ from typing import Any
 
 from adabins_ros.messages.fields import NANOSECONDS, stamp_from_ns
 from adabins_ros.recordings import RecordedMessage, Recording, RecordingError, TopicInfo
+from adabins_ros.ros.graph import node_name
 from adabins_ros.ros.topic_names import legal_topics
 import numpy as np
 from rclpy.duration import Duration
@@ -182,7 +183,7 @@ class BagPlayer:
         while not stop.wait(POLL_S):
             for topic, publisher in awaited.items():
                 listeners = self._node.get_subscriptions_info_by_topic(topic)
-                names = {f'{x.node_namespace.rstrip("/")}/{x.node_name}' for x in listeners}
+                names = set(map(node_name, listeners))
                 if name in names and publisher.get_subscription_count():
                     stop.wait(SETTLED_S)
                     return

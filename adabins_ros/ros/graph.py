@@ -7,6 +7,9 @@ from collections import defaultdict
 
 from adabins_ros.camera_topics import GraphTopic
 from rclpy.node import Node, NodeNameNonExistentError
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+
+_NOT_KNOWN_YET = '_NODE_NAME_UNKNOWN_'  # rmw: a publisher is found before its node is
 
 
 def published_topics(node: Node) -> list[GraphTopic]:
@@ -23,6 +26,13 @@ def published_topics(node: Node) -> list[GraphTopic]:
         GraphTopic(topic, tuple(sorted(kinds)), tuple(sorted(publishers[topic])))
         for topic, kinds in sorted(types.items())
     ]
+
+
+def node_name(endpoint: TopicEndpointInfo) -> str:
+    """Return the whole name of the node that a publisher or a subscription belongs to."""
+    if endpoint.node_name == _NOT_KNOWN_YET:
+        return 'a node'
+    return f'{endpoint.node_namespace.rstrip("/")}/{endpoint.node_name}'
 
 
 def _published_by(node: Node, name: str, namespace: str) -> list[tuple[str, list[str]]]:

@@ -8,7 +8,7 @@ import time
 
 from adabins_ros.camera_topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 from adabins_ros.ros.camera_source import CameraSource
-from adabins_ros.ros.graph import published_topics
+from adabins_ros.ros.graph import node_name, published_topics
 from rclpy.node import Node
 from rclpy.qos import qos_check_compatible, QoSCompatibility
 from rclpy.subscription import Subscription
@@ -16,7 +16,6 @@ from rclpy.subscription import Subscription
 IMAGE_TYPES = {'raw': IMAGE, 'compressed': COMPRESSED_IMAGE}
 SILENT_S = 3.0
 """Longest time without an image before that is worth a word, seconds."""
-_NOT_KNOWN_YET = '_NODE_NAME_UNKNOWN_'  # rmw: a publisher is found before its node is
 CALLS_BEFORE_LOG = 5
 """How often a hint is repeated in diagnostics before it is logged, once."""
 
@@ -135,9 +134,7 @@ class StreamHints:
         """Say which publishers of a topic can't be heard: another type, or incompatible QoS."""
         topic = subscription.topic_name
         for publisher in self._node.get_publishers_info_by_topic(topic):
-            name = f'{publisher.node_namespace.rstrip("/")}/{publisher.node_name}'
-            if publisher.node_name == _NOT_KNOWN_YET:
-                name = 'a node'
+            name = node_name(publisher)
             if publisher.topic_type != wanted_type:
                 base = topic.removesuffix('/compressed')
                 if publisher.topic_type == IMAGE_TYPES['compressed'] and base != topic:
