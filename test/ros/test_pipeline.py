@@ -221,16 +221,17 @@ def test_focal_correction_can_be_switched_off_while_points_stay_right():
     assert len(finite_points(messages['points']))
 
 
+class Ends(Renderer):
+    """A network that sees from 0.1 to 10 m, through a lens of twice its own focal length."""
+
+    def predict(self, image: Any, *options: Any, **more: Any) -> DepthEstimate:
+        estimate = super().predict(image, *options, **more)
+        rows = np.repeat(np.array([0.1, 0.102, 5.0, 9.89, 9.95, 10.0], np.float32), 20)
+        depth = np.repeat(2 * rows[:, np.newaxis], 160, axis=1)
+        return DepthEstimate(depth, estimate.std, estimate.bin_centers, (240, 320), 2.0)
+
+
 def test_depth_at_an_end_of_the_models_range_is_out_of_range_and_no_point():
-    class Ends(Renderer):
-        """A network that sees from 0.1 to 10 m, through a lens of twice its own focal length."""
-
-        def predict(self, image: Any, *options: Any, **more: Any) -> DepthEstimate:
-            estimate = super().predict(image, *options, **more)
-            rows = np.repeat(np.array([0.1, 0.102, 5.0, 9.89, 9.95, 10.0], np.float32), 20)
-            depth = np.repeat(2 * rows[:, np.newaxis], 160, axis=1)
-            return DepthEstimate(depth, estimate.std, estimate.bin_centers, (240, 320), 2.0)
-
     estimator = Ends((0, 0, 1), CAMERA)
     messages = run(estimator, info_of(CAMERA), point_stride=1, edge_ratio=0.0)
     marked = np.frombuffer(messages['image'].data, '<f4').reshape(120, 160)[::20, 0]
@@ -241,6 +242,19 @@ def test_depth_at_an_end_of_the_models_range_is_out_of_range_and_no_point():
     np.testing.assert_array_equal(is_point, [False, True, True, True, False, False])
     nearer = run(estimator, info_of(CAMERA), {'image'}, max_depth=9.0)['image']
     assert (np.frombuffer(nearer.data, '<f4').reshape(120, 160)[40:] == np.inf).all()
+
+
+def test_rays_beyond_the_range_are_free_up_to_it_and_too_near_ones_tell_nothing():
+    parameters = {'point_stride': 1, 'edge_ratio': 0.0}
+    for reach in (15.0, 1000.0):
+        asked = {**parameters, 'clear_range': reach}
+        made = run(Ends((0, 0, 1), CAMERA), info_of(CAMERA), {'points_clearing'}, **asked)
+        points = finite_points(made['points_clearing'])
+        assert len(points) == 5 * 20 * 160
+        far = np.linalg.norm(points, axis=1).reshape(5, 20, 160)
+        np.testing.assert_allclose(points[:, 2].reshape(5, -1)[0], 0.204, rtol=1e-5)
+        ends = np.minimum(19.8 * far / points[:, 2].reshape(far.shape), reach)
+        np.testing.assert_allclose(far[3:], ends[3:], rtol=1e-5)
 
 
 def test_what_the_lens_did_not_see_is_unknown_once_it_is_rectified():
