@@ -59,6 +59,18 @@ def test_each_camera_gets_its_own_depth_and_points(stations: dict[str, Any]) -> 
     assert not stations['node'].node.count_publishers(f'/{NAMESPACE}/points')
 
 
+def test_each_camera_gets_what_nav2_and_rtabmap_take(stations: dict[str, Any]) -> None:
+    stations['node'].set_parameters(camera_height=1.0, scan_min_height=-10.0)
+    topics = ('color/image', 'color/camera_info', 'points_clearing', 'depth/scan', 'depth/status')
+    for camera, (width, _) in CAMERAS.items():
+        answers = stations[camera].exchange(picture(camera), intrinsics(camera), *topics)
+        assert answers['color/image'].width == answers['color/camera_info'].width == width
+        assert width // 3 < len(answers['depth/scan'].ranges) <= width // 2
+        assert 0 < answers['points_clearing'].width <= width // 2 * answers['color/image'].height
+        assert answers['depth/scan'].header.frame_id.endswith('_level')
+    stations['node'].set_parameters(camera_height=0.0, scan_min_height=0.1)
+
+
 def test_images_that_come_together_are_all_answered(stations: dict[str, Any]) -> None:
     for camera in CAMERAS:
         stations[camera].listen('depth/image')
