@@ -27,7 +27,10 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-TOPICS = ('depth/image', 'depth/image_raw', 'depth/std', 'depth/color', 'points')
+TOPICS = (
+    *('depth/image', 'depth/image_raw', 'depth/std', 'depth/color', 'points', 'points_clearing'),
+    *('depth/scan', 'color/image', 'depth/image_raw/compressedDepth', 'color/image/compressed'),
+)
 FIRST_DEPTH_TIMEOUT_S = 180.0
 
 
@@ -136,11 +139,12 @@ class Subscriber:
     """Count what arrives and how late; keep the latest diagnostics."""
 
     def __init__(self, topics: list[str]) -> None:
+        from adabins_ros.ros.products import PRODUCTS
         from diagnostic_msgs.msg import DiagnosticArray
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
-        from sensor_msgs.msg import Image, PointCloud2
 
+        kinds = {product.topic: product.kind for product in PRODUCTS}
         self.node = rclpy.create_node('subscriber')
         self.counts: Counter[str] = Counter()
         self.diagnosed: dict[str, str] = {}
@@ -149,9 +153,8 @@ class Subscriber:
         self._last_topic = topics[-1]
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, 5)
         for topic in topics:
-            kind = PointCloud2 if topic == 'points' else Image
             self.node.create_subscription(
-                kind, topic, lambda data, topic=topic: self._take(topic, data), 5, raw=True
+                kinds[topic], topic, lambda data, topic=topic: self._take(topic, data), 5, raw=True
             )
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
@@ -194,7 +197,8 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
     node = subprocess.Popen(
         [
             *(sys.executable, '-m', 'adabins_ros.cli', 'node', '--ros-args', '-p'),
-            *(f'model:={options.model}', '-p', f'engine:={options.engine}', '--log-level', 'warn'),
+            *(f'model:={options.model}', '-p', f'engine:={options.engine}', '-p'),
+            *('camera_height:=1.0', '--log-level', 'warn'),
         ],
         env=clean,
     )
