@@ -16,6 +16,7 @@ from adabins_ros.command_line import (
     Device,
     explained,
     InferenceSize,
+    print_anything,
     SETTING,
 )
 import typer
@@ -369,6 +370,7 @@ def demo(
 
 def main() -> None:
     """Run the command line."""
+    print_anything()
     app(arguments_of(None))
 
 

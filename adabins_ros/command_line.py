@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+import io
 import os
 import re
 import sys
@@ -58,6 +59,7 @@ def run_command(
         Exit status.
 
     """
+    print_anything()
     words, for_ros = split_ros_arguments(arguments_of(arguments))
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(function)
@@ -76,6 +78,12 @@ def run_command(
             raise
         show()
         return int(getattr(error, 'exit_code', 2))
+
+
+def print_anything() -> None:
+    """Write what a terminal can't show, such as a photo's name in ASCII, as an escape."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
 
 
 def arguments_of(arguments: Sequence[str] | None) -> list[str]:

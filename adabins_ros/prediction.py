@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import io
 import os
 from pathlib import Path
+import stat
 from typing import Any, TYPE_CHECKING
 
 from adabins_ros.evaluation.pictures import prediction_picture
-from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.geometry.camera import MAX_PIXELS, PinholeCamera
 from adabins_ros.messages.images import to_rgb
 from adabins_ros.messages.still_pictures import (
     decode_picture,
@@ -19,11 +20,13 @@ from adabins_ros.messages.still_pictures import (
     exif_orientation,
     picture_kind,
 )
+from adabins_ros.whole_files import whole_file
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from adabins_ros.inference.predictor import DepthEstimate
@@ -33,6 +36,8 @@ SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.tif', '.tiff', '.bmp', '.webp', 
 MOST_ROWS = 40
 _ENCODINGS = {1: 'mono', 3: 'bgr', 4: 'bgra'}
 _RESULTS = ('.npz', '.png')
+_LARGEST_FILE = 8 * MAX_PIXELS
+"""Bytes: four channels of 16 bits, not compressed."""
 
 
 class PredictionError(ValueError):
@@ -192,7 +197,7 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
 
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        data = _content(path)
     except OSError as error:
         raise PredictionError(f'it can not be read: {error.strerror}') from None
     picture = decode_picture(data)
@@ -203,6 +208,20 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
     if picture_kind(data) != 'tiff':  # which OpenCV turns by itself, and nothing else
         rgb = _upright(rgb, exif_orientation(data))
     return np.ascontiguousarray(rgb)
+
+
+def _content(path: Path) -> NDArray[np.uint8]:
+    """Read a file, but nothing that has no end, and no more than a photo can be."""
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise PredictionError('it is a folder')
+    if not stat.S_ISREG(found.st_mode):  # nothing may ever come out of a pipe
+        raise PredictionError('it is no file')
+    if found.st_size > _LARGEST_FILE:
+        raise PredictionError(
+            f'it has {found.st_size >> 20} MiB, and a photo {_LARGEST_FILE >> 20} at most'
+        )
+    return np.fromfile(path, np.uint8)
 
 
 def _reason(error: Exception) -> str:
@@ -253,12 +272,10 @@ def _save(target: Path, rgb: NDArray[np.uint8], estimate: DepthEstimate) -> None
     arrays = io.BytesIO()
     np.savez(arrays, depth=estimate.depth, std=estimate.std, bin_centers=estimate.bin_centers)
     for suffix, data in zip(_RESULTS, (arrays.getvalue(), picture.tobytes()), strict=True):
-        unfinished = Path(f'{target}{suffix}.unfinished')
         try:
-            unfinished.write_bytes(data)
-            unfinished.replace(f'{target}{suffix}')
+            with whole_file(Path(f'{target}{suffix}')) as unfinished:
+                unfinished.write_bytes(data)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
             raise PredictionError(
                 f'{target}{suffix} can not be written: {error.strerror}; make room, or choose '
                 'another folder with --output'
@@ -280,7 +297,7 @@ def _add_row(table: Table, photo: Path, estimate: DepthEstimate) -> None:
     height, width = estimate.depth.shape
     low, median, high = np.percentile(estimate.depth, [1, 50, 99])
     table.add_row(
-        photo.name,
+        Text(photo.name),  # which may hold what rich takes for a colour
         f'{width}x{height}',
         '{1}x{0}'.format(*estimate.inference_size),
         f'{low:.2f} / {median:.2f} / {high:.2f} m',

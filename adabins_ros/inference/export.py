@@ -9,7 +9,6 @@ import inspect
 import json
 import os
 from pathlib import Path
-import tempfile
 from typing import Any
 import warnings
 
@@ -23,6 +22,7 @@ from adabins_ros.inference.onnx_file import DIMENSIONS, FORMAT, is_onnx, OnnxMod
 from adabins_ros.model.adabins import AdaBins
 from adabins_ros.model.checkpoint import load_model, save_checkpoint
 from adabins_ros.model.errors import ModelError
+from adabins_ros.whole_files import unfinished_folder
 import numpy as np
 import torch
 
@@ -170,8 +170,8 @@ def write_onnx(
             check_legal(fixed_size, network.config)
         except ValueError as error:
             raise ExportError(str(error)) from None
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.name}.') as folder:
-        partial = Path(folder) / path.name
+    with unfinished_folder(path) as folder:
+        partial = folder / path.name
         half = _is_half(network)
         # Folded weights are no halves: those of a published checkpoint are left to the runtimes,
         # which fold them just so when they load the file.

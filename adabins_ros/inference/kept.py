@@ -9,9 +9,11 @@ import fcntl
 import hashlib
 from importlib import metadata
 import json
+import logging
 import os
 from pathlib import Path
 import platform
+import stat
 import tempfile
 from typing import Any
 
@@ -21,6 +23,7 @@ from adabins_ros.inference.onnx_file import FORMAT, OnnxModel, read_onnx
 from adabins_ros.model.errors import ModelError
 from adabins_ros.provenance import sha256
 
+log = logging.getLogger(__name__)
 _REVISION = 2
 """Raised when the exporter writes another graph for the same network."""
 _PACKAGES = {
@@ -87,9 +90,14 @@ class Kept:
     def locked(self) -> Iterator[None]:
         """Let one process at a time build this model."""
         assert self.folder is not None
-        with (self.folder / f'{self.key}.lock').open('w') as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        # Neither followed where it is a link, nor emptied.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        handle = os.open(self.folder / f'{self.key}.lock', flags, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(handle)
 
     def _read(self) -> dict[str, Any]:
         if self.folder is None:
@@ -174,4 +182,14 @@ def _can_be_written(folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return False
-    return os.access(folder, os.W_OK | os.X_OK)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    found = folder.stat()
+    if found.st_mode & stat.S_IWOTH or found.st_uid not in (os.getuid(), 0):
+        log.warning(
+            'no engine is kept in %s, where others may write: run chmod o-w on it, or let '
+            'ADABINS_CACHE name a folder of your own',
+            folder,
+        )
+        return False
+    return True

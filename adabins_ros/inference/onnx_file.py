@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import json
+import mmap
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -71,12 +72,18 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     try:
         with path.open('rb') as file:
             said = _metadata(file)
+            elsewhere = _names_files(file, said)
     except OSError as error:
         raise ModelError(f"model file {path} can't be read: {error.strerror}") from error
     except ValueError as error:
         raise ModelError(
             f'model file {path} is damaged or not ONNX ({error}); copy it again'
         ) from error
+    if elsewhere:
+        raise ModelError(
+            f'model file {path} is refused: it takes weights from other files, which could be any '
+            'of this machine; `adabins export` writes them inside'
+        )
     file_format = said.get(f'{PREFIX}format')
     if file_format not in (FORMAT, FIRST_FORMAT):
         raise ModelError(
@@ -126,6 +133,22 @@ def _metadata(file: BinaryIO) -> dict[str, str]:
         else:
             raise ValueError('it holds no protocol buffer')
     raise ValueError(f'it has more than {_MOST_FIELDS} parts')
+
+
+def _names_files(file: BinaryIO, said: dict[str, str]) -> bool:
+    """
+    Tell whether a word stands in a file that every reference to another file needs.
+
+    External data of a TensorProto has the key location (onnx.proto); runtimes follow it out of the
+    model's folder. Where in the file it stands, and how its length is written, does not matter.
+    """
+    if not file.seek(0, os.SEEK_END):
+        return False
+    word, found, position = b'location', 0, -1
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        while (position := view.find(word, position + 1)) >= 0:
+            found += 1
+    return found > sum(text.count(word.decode()) for pair in said.items() for text in pair)
 
 
 def _entry(file: BinaryIO, end: int) -> tuple[str, str]:

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 import os
 from pathlib import Path
-import tempfile
 
 from adabins_ros.model.adabins import AdaBins
 from adabins_ros.model.config import AdaBinsConfig, PRESETS
 from adabins_ros.model.errors import ModelError
 from adabins_ros.model.model_file import check_range, damaged, find_model, FORMAT, with_range
+from adabins_ros.whole_files import whole_file
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 import torch
@@ -89,14 +89,8 @@ def save_checkpoint(
         for name, tensor in network.state_dict().items()
     }
     metadata = {'format': FORMAT, 'config': network.config.model_dump_json()}
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    os.close(handle)
-    try:
+    with whole_file(path) as partial:
         save_file(tensors, partial, metadata=metadata)
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
 
 
 def load_ours(path: Path, config: AdaBinsConfig) -> AdaBins:

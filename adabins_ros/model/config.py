@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a network is: architecture, depth range, camera and origin, as checkpoints hold it."""
 
-from typing import Literal
+from itertools import pairwise
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 BinStrategy = Literal['regression', 'uniform', 'log', 'trained', 'adaptive']
 BinSpace = Literal['linear', 'log']
+
+MOST_WIDE = 1 << 14
+# What a file may claim: far more than any network has, and never all of the memory.
+Width = Annotated[int, Field(ge=1, le=MOST_WIDE)]
+Side = Annotated[int, Field(ge=32, le=MOST_WIDE)]
+Positive = Annotated[float, Field(gt=0)]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -20,44 +27,47 @@ class AdaBinsConfig(BaseModel):
     ``bin_strategy`` names the rows of the paper's Table 2.
     """
 
-    model_config = ConfigDict(frozen=True, extra='forbid')
+    model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
 
     name: str = 'adabins'
 
-    encoder: str = 'tf_efficientnet_b5.ap_in1k'
+    # No address: timm would fetch what it names.
+    encoder: str = Field('tf_efficientnet_b5.ap_in1k', pattern=r'^[\w.-]+$')
     encoder_head: bool = Field(
         True, description="use the encoder's conv_head, before its norm, as the stride-32 feature"
     )
-    decoder_channels: tuple[int, int, int, int, int] = Field(
+    decoder_channels: tuple[Width, Width, Width, Width, Width] = Field(
         (2048, 1024, 512, 256, 128), description='bottleneck, then the four up-sampling blocks'
     )
     decoder_convolution: Literal['full', 'separable'] = 'full'
     bottleneck_padding: Literal[0, 1] = Field(
         1, description="padding of the 1x1 bottleneck convolution; the authors' code has 1"
     )
-    decoded_channels: int = Field(128, ge=1, description='C_d, channels of the decoded features')
+    decoded_channels: Width = Field(128, description='C_d, channels of the decoded features')
 
     bin_strategy: BinStrategy = 'adaptive'
     bin_space: BinSpace = Field(
         'linear', description='what the adaptive widths divide: depth (paper), or its logarithm'
     )
-    num_bins: int = Field(256, ge=2, description='N')
+    num_bins: int = Field(256, ge=2, le=MOST_WIDE, description='N')
     bin_eps: float = Field(1e-3, gt=0, description='epsilon of equation 1')
     min_depth: float = Field(1e-3, gt=0, description='metres')
     max_depth: float = Field(10.0, gt=0, description='metres')
 
-    patch_size: int = Field(16, ge=1, description='p, in pixels of the decoded features')
-    embedding_dim: int = Field(128, ge=1, description='E')
-    num_kernels: int = Field(128, ge=1, description='C, 1x1 kernels from the transformer')
-    num_layers: int = Field(4, ge=1)
+    patch_size: int = Field(16, ge=1, le=256, description='p, in pixels of the decoded features')
+    embedding_dim: Width = Field(128, description='E')
+    num_kernels: Width = Field(128, description='C, 1x1 kernels from the transformer')
+    num_layers: int = Field(4, ge=1, le=100)
     num_heads: int = Field(4, ge=1)
-    mlp_dim: int = Field(1024, ge=1)
-    regressor_dim: int = Field(256, ge=1)
+    mlp_dim: Width = 1024
+    regressor_dim: Width = 256
     dropout: float = Field(0.1, ge=0, lt=1, description='in the transformer, while it trains')
-    max_tokens: int = Field(500, ge=1, description='learned positions; the most patches')
+    max_tokens: int = Field(
+        500, ge=1, le=1 << 20, description='learned positions; the most patches'
+    )
 
-    input_size: tuple[int, int] = Field((480, 640), description='height, width in training')
-    exact_sizes: tuple[tuple[int, int], ...] = Field(
+    input_size: tuple[Side, Side] = Field((480, 640), description='height, width in training')
+    exact_sizes: tuple[tuple[Side, Side], ...] = Field(
         (), description='other sizes to take as they are: crops or whole images of that scale'
     )
     training_focal_length_px: float = Field(518.86, gt=0)
@@ -65,7 +75,7 @@ class AdaBinsConfig(BaseModel):
         1.0, gt=0, description="calibration: factor on the bins' standard deviation"
     )
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    std: tuple[Positive, Positive, Positive] = IMAGENET_STD
 
     trained: bool = Field(False, description='whether the weights were trained to see depth')
     licence: str = ''
@@ -89,6 +99,14 @@ class AdaBinsConfig(BaseModel):
                 f'num_kernels {self.num_kernels} needs'
             )
         return self
+
+    @property
+    def least_parameters(self) -> int:
+        """Count learned numbers of the transformer and the decoder: no network has fewer."""
+        wide = self.embedding_dim
+        layers = self.num_layers * (4 * wide * wide + 2 * wide * self.mlp_dim)
+        transformer = layers + self.max_tokens * wide if self.bin_strategy == 'adaptive' else 0
+        return transformer + sum(a * b for a, b in pairwise(self.decoder_channels))
 
     @property
     def min_tokens(self) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 import json
 import math
+import operator
 import os
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
@@ -180,6 +181,7 @@ def with_range(config: AdaBinsConfig, depth_range: tuple[float, float] | None) -
 def _describe_ours(path: Path, depth_range: tuple[float, float] | None) -> ModelFile:
     header = _header(path)
     metadata = header.pop('__metadata__', {})
+    metadata = metadata if isinstance(metadata, dict) else {}
     if metadata.get('format') != FORMAT:
         raise ModelError(
             f'model file {path} is not of this package: its format is '
@@ -188,9 +190,14 @@ def _describe_ours(path: Path, depth_range: tuple[float, float] | None) -> Model
     try:
         config = AdaBinsConfig.model_validate(json.loads(metadata.get('config', '')))
         config = with_range(config, depth_range)
-    except (ValidationError, json.JSONDecodeError) as error:
+    except (ValidationError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f'model file {path} has a wrong configuration: {error}') from error
     count = learned_count((name, tensor['shape']) for name, tensor in header.items())
+    if count < config.least_parameters:
+        raise ModelError(
+            f'model file {path} does not fit: it holds {count} numbers, and a network of its '
+            f'configuration has more than {config.least_parameters}'
+        )
 
     def load() -> AdaBins:
         require_torch(path)
@@ -211,7 +218,10 @@ def _header(path: Path) -> dict[str, Any]:
         with path.open('rb') as file:
             length = int.from_bytes(file.read(8), 'little')
             header = json.loads(file.read(min(length, _LONGEST_HEADER)))
-        ends = [tensor['data_offsets'][1] for name, tensor in header.items() if name[:2] != '__']
+        tensors = [tensor for name, tensor in header.items() if name != '__metadata__']
+        ends = [int(tensor['data_offsets'][1]) for tensor in tensors]
+        if any(operator.index(side) < 0 for tensor in tensors for side in tensor['shape']):
+            raise ValueError('a tensor has a side below 0')
         size, expected = path.stat().st_size, 8 + length + max(ends, default=0)
     except (OSError, RecursionError, *_NOT_AS_EXPECTED) as error:
         raise damaged(path, error) from error

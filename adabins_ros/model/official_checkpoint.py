@@ -4,11 +4,11 @@
 from pathlib import Path
 import pickle
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile, is_zipfile, ZipFile
 
 from adabins_ros.model.adabins import AdaBins
 from adabins_ros.model.checkpoint import fill
-from adabins_ros.model.config import AdaBinsConfig, PRESETS
+from adabins_ros.model.config import AdaBinsConfig, MOST_WIDE, PRESETS
 from adabins_ros.model.errors import ModelError
 from adabins_ros.model.model_file import learned_count
 import torch
@@ -37,6 +37,10 @@ _OLDER = (
         'adaptive_bins_layer.patch_transformer.embedding_encoder.',
         'adaptive_bins_layer.patch_transformer.embedding_convPxP.',
     ),
+)
+_DAMAGE = (
+    *(RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError),
+    *(TypeError, IndexError, MemoryError, AssertionError, BadZipFile),
 )
 # The norm after the encoder's head, which the authors' decoder does not use.
 _UNUSED = 'encoder.original_model.bn2.'
@@ -101,16 +105,31 @@ def describe_official(
 def _read(path: Path, *, mapped: bool = False) -> Any:
     try:
         # Only a file of the zip kind, all that torch has written since 1.6, can be mapped.
-        mapped = mapped and is_zipfile(path)
+        zipped = is_zipfile(path)
+        if zipped:
+            _check_zip(path)
+        mapped = mapped and zipped
         return torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f'model file {path} is refused: it holds more than tensors and could run code when '
             f'opened ({str(error).splitlines()[0]})'
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    except _DAMAGE as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(f'model file {path} is damaged: {reason}; copy it again') from error
+
+
+def _check_zip(path: Path) -> None:
+    """Refuse compressed parts, which torch never writes: a small file may claim any size."""
+    with ZipFile(path) as file:
+        parts = file.infolist()
+    size = sum(part.file_size for part in parts)
+    if any(part.compress_type for part in parts) or size > path.stat().st_size:
+        raise ModelError(
+            f'model file {path} is refused: its parts are compressed to hide {size} bytes, which '
+            'torch never does; load it where it comes from and save it with torch.save'
+        )
 
 
 def _official_names(content: Any, path: Path) -> dict[str, torch.Tensor]:
@@ -135,7 +154,7 @@ def _official_names(content: Any, path: Path) -> dict[str, torch.Tensor]:
 
 def _bins(path: Path, tensors: dict[str, torch.Tensor]) -> int:
     rows = tensors.get('adaptive_bins_layer.regressor.4.weight')
-    if rows is None or rows.ndim != 2:
+    if rows is None or rows.ndim != 2 or not 1 < rows.shape[0] <= MOST_WIDE:
         raise ModelError(
             f'model file {path} is no AdaBins checkpoint: it holds {len(tensors)} tensors but no '
             'adaptive_bins_layer.regressor.4.weight'

@@ -6,12 +6,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-import fcntl
 import os
 from pathlib import Path
-import shutil
-import tempfile
 from typing import Any
 
 from adabins_ros.frames.config import SourceConfig
@@ -20,6 +16,7 @@ from adabins_ros.frames.rgbd_folder import camera_fields, ORIGIN, read_object
 from adabins_ros.geometry.depth_encoding import millimetres
 from adabins_ros.messages.fields import data_bytes
 from adabins_ros.messages.still_pictures import encode_picture, picture_kind
+from adabins_ros.whole_files import unfinished_folder
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +51,6 @@ _DEPTH_PNG = (*_PNG, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
 # Where there is more than millimetres in 16 bits say: KITTI's unit reaches to 256 m.
 _FAR_UNITS, _UNITS = 256, 1000
 _WORKERS = max(2, min(4, os.cpu_count() or 2))
-_UNFINISHED = '.unfinished-'
 _PARTS = ('.bag', '.mcap', '.db3', '-wal', '.zstd', '.yaml')
 
 
@@ -145,7 +141,7 @@ class _Extraction:
             return path
         pairs = RecordedPairs(self._bag, self._config.model_copy(update={'every': 1}))
         try:
-            with _unfinished(self._output, f'.{self._bag.stem}{_UNFINISHED}') as folder:
+            with unfinished_folder(self._output / self._bag.stem) as folder:
                 rows = self._write(pairs, folder, progress)
                 units = self._units(pairs)
                 more = {} if units == _UNITS else {'depth_units_per_metre': units}
@@ -292,38 +288,3 @@ def _in_turn(
     finally:
         for future in waiting:
             future.cancel()
-
-
-@contextmanager
-def _unfinished(output: Path, prefix: str) -> Iterator[Path]:
-    """Give a hidden folder to write into; it is removed unless it was renamed."""
-    output.mkdir(parents=True, exist_ok=True)
-    for left in output.iterdir():
-        if left.name.startswith(prefix):
-            _remove_if_left(left)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=output))
-    folder.chmod(0o755)
-    try:
-        with _locked(folder, fcntl.LOCK_EX):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, how)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _remove_if_left(folder: Path) -> None:
-    """Remove what a process that was killed has left; one that still works holds its lock."""
-    try:
-        with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError:
-        return

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 import os
 from pathlib import Path
-import shutil
 import struct
-import tempfile
 from types import TracebackType
 from typing import Any, Final, TYPE_CHECKING
 
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.messages.fields import stamp_from_ns
+from adabins_ros.whole_files import unfinished_folder
 import numpy as np
 from rosbags.interfaces import (
     Connection,
@@ -65,11 +65,9 @@ class RecordingWriter:
         self._check_free()
         self._types = shipped_types()
         self._connections: dict[str, Connection] = {}
+        self._stack = ExitStack()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            prefix = f'.{self.path.name}.unfinished-'
-            self._unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=self.path.parent))
-            self._unfinished.chmod(0o755)
+            self._unfinished = self._stack.enter_context(unfinished_folder(self.path))
             self._writer = Writer(
                 self._unfinished / self.path.stem
                 if self._is_file
@@ -81,6 +79,7 @@ class RecordingWriter:
                 self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
         except OSError as error:
+            self._stack.close()
             raise RecordingError(f'{self.path} can not be written: {error}') from None
 
     @property
@@ -198,12 +197,12 @@ class RecordingWriter:
         except OSError as error:
             raise RecordingError(f'{self.path} can not be written: {error}') from None
         finally:
-            shutil.rmtree(self._unfinished, ignore_errors=True)
+            self._stack.close()
 
     def abort(self) -> None:
         """Remove what was written."""
         self._writer.abort()
-        shutil.rmtree(self._unfinished, ignore_errors=True)
+        self._stack.close()
 
     def _check_free(self) -> None:
         if os.path.lexists(self.path):

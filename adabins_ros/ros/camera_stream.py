@@ -253,7 +253,7 @@ class CameraStream:
         if self._scale.is_missing:
             way = settings.when_unanchored
             held = '; points and scan are held back' if way == 'hold' else ''
-            self.warn(f'scale: {way}', f'depth has no true scale: {self._scale.fit.reason}{held}')
+            self.warn(f'scale: {way}', f'{self._scale.problem}{held}')
         self._statistics.record('publish', publish_s)
         self._statistics.record('camera to publish', time.perf_counter() - arrived_s)
         self._record_age(message.header.stamp)
@@ -289,7 +289,7 @@ class CameraStream:
         if predictor is not None:
             hints += filter(None, [predictor.notice, unsmoothed(predictor, self._settings())])
         if self._scale.is_missing:
-            hints.append(f'depth has no true scale: {self._scale.fit.reason}')
+            hints.append(self._scale.problem)
         pipeline = self._pipeline
         return self._diagnostics.status(
             NodeCondition(

@@ -27,7 +27,7 @@ from adabins_ros.recordings import (
     RecordingError,
     RecordingWriter,
 )
-from adabins_ros.ros.process import SpinningThread, StopSignals
+from adabins_ros.ros.process import init_ros, SpinningThread, StopSignals
 from adabins_ros.ros.products import PRODUCTS
 from adabins_ros.ros.topic_names import legal_topics
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -35,7 +35,6 @@ import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 import typer
 
@@ -230,7 +229,7 @@ def collect(
 ) -> None:
     """Record what the depth node publishes until SIGINT or SIGTERM."""
     keep_freed_memory()
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    init_ros([])
     stop_signals = StopSignals()
     try:
         with open_recording(recording) as source, RecordingWriter(output) as writer:

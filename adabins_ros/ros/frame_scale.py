@@ -61,6 +61,14 @@ class FrameScale:
         """Tell whether there should be a scale and is none."""
         return self.is_wanted and not self.fit.anchored
 
+    @property
+    def problem(self) -> str:
+        """Say why there is no scale, and what to do."""
+        return (
+            f'depth has no true scale: {self.fit.reason}; see whether its sensor still publishes, '
+            'or set scale_source to none'
+        )
+
     def apply(self, frame: Frame) -> Frame:
         """Return a frame with its estimate in the scale that was measured, and what is known."""
         settings, estimate = frame.settings, frame.estimated

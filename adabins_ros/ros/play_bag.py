@@ -77,12 +77,11 @@ def play(
     set_dds_profile(os.environ)
     from adabins_ros.recordings import open_recording
     from adabins_ros.ros.bag_player import BagPlayer
-    from adabins_ros.ros.process import StopSignals
+    from adabins_ros.ros.process import init_ros, StopSignals
     import rclpy
-    from rclpy.signals import SignalHandlerOptions
 
     stop_signals = StopSignals()
-    rclpy.init(args=context.obj, signal_handler_options=SignalHandlerOptions.NO)
+    init_ros(context.obj)
     try:
         with open_recording(bag) as recording:
             node = rclpy.create_node('play_bag', start_parameter_services=False)

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import contextlib
 import gc
 import os
+from pathlib import Path
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from typing import Any
@@ -48,7 +50,7 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None) -> int:
     stop_signals = StopSignals()
     keep_freed_memory()
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        init_ros(args)
         node = make_node()
     except (ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
@@ -73,6 +75,32 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None) -> int:
     # The process ends: collecting torch's many objects would take more than a second.
     gc.freeze()
     return int(node.failed)
+
+
+def init_ros(args: list[str] | None) -> None:
+    """
+    Start ROS without its handlers of signals, also where its log has no folder.
+
+    rcl_logging would end the process where it can't make ~/.ros/log: no HOME, or one that is
+    read-only, as in many containers. Its files go into a folder for the time being, which is said.
+    """
+    home = os.environ.get('ROS_HOME') or os.path.expanduser('~/.ros')
+    folder = Path(os.path.expanduser(os.environ.get('ROS_LOG_DIR') or f'{home}/log'))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError
+    except OSError:
+        unusable = folder
+        # Of a new name: any other could be another user's.
+        folder = Path(tempfile.mkdtemp(prefix='ros_log_'))
+        print(
+            f'ROS can not write its log to {unusable}, but does to {folder}; set ROS_LOG_DIR to '
+            'choose a folder',
+            file=sys.stderr,
+        )
+    os.environ['ROS_LOG_DIR'] = str(folder)
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
 
 
 class StopSignals:

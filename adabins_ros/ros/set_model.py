@@ -27,6 +27,7 @@ def set_model(node_name: str, model: str) -> None:
 
     """
     try:
+        from adabins_ros.ros.process import init_ros
         from rcl_interfaces.srv import GetParameters, SetParameters
         import rclpy
         from rclpy.parameter import Parameter, parameter_value_to_python
@@ -36,7 +37,7 @@ def set_model(node_name: str, model: str) -> None:
             'or install the extra [ros]'
         ) from None
     target = '/' + node_name.strip('/')
-    rclpy.init(args=[])
+    init_ros([])
     node = rclpy.create_node('set_model', use_global_arguments=False)
 
     def call(kind: Any, service: str, request: Any) -> Any:

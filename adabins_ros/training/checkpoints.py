@@ -6,13 +6,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 import signal
-import tempfile
 import threading
 from time import monotonic
 from types import FrameType
 from typing import Any
 
 from adabins_ros.training.config import TrainerConfig
+from adabins_ros.whole_files import whole_file
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -82,16 +82,8 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
             raise OSError(reason.errno, reason.strerror, str(path)) from error
 
     def _save(self, checkpoint: dict[str, Any], path: Path) -> None:
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-        try:
-            with os.fdopen(handle, 'wb') as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(partial, 0o644)
-            os.replace(partial, path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
+        with whole_file(path) as partial, partial.open('wb') as file:
+            torch.save(checkpoint, file)
 
 
 class RunCheckpoints(Callback):

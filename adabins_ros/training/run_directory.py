@@ -11,6 +11,7 @@ from typing import Any
 
 from adabins_ros.provenance import environment
 from adabins_ros.training.config import load_config, save_config, TrainingConfig
+from adabins_ros.whole_files import whole_file
 
 FRAMES = 'frames'
 """Folder of the frames that recordings became, within that of the run unless told otherwise."""
@@ -204,12 +205,8 @@ def write_json(file: Path, values: Any) -> None:
 
 def write_whole(file: Path, text: str) -> None:
     """Write a text file so that it is never seen half."""
-    partial = file.with_name(f'.{file.name}.{os.getpid()}')
-    try:
+    with whole_file(file) as partial:
         partial.write_text(text, encoding='utf-8')
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _step(line: str) -> float:

@@ -55,7 +55,9 @@ class Place:
     def threads(self) -> int:
         """Threads on the CPU: OMP_NUM_THREADS, else one for each core that may be used."""
         asked = os.environ.get('OMP_NUM_THREADS', '')
-        return int(asked) if asked.isdecimal() and int(asked) else _cores()
+        # More than there are processors would only wait for each other.
+        most = len(os.sched_getaffinity(0))
+        return min(int(asked), most) if asked.isdecimal() and int(asked) else _cores()
 
 
 class Engine(Protocol):

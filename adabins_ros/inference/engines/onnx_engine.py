@@ -74,6 +74,8 @@ class OnnxEngine:
         self._place = place
         self._providers = _providers(place, cuda_providers(), cache)
         self._sessions: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        # Held: a session for another size must be of this file, whatever takes its name meanwhile.
+        self._file = open(model.path, 'rb')  # noqa: SIM115
         session = self._session(shape or model.usual_shape)
         self._image = 'pixels' if model.file_format == FIRST_FORMAT else 'image'
         names = {each.name for each in session.get_inputs()}
@@ -106,6 +108,7 @@ class OnnxEngine:
     def close(self) -> None:
         """Free the sessions."""
         self._sessions.clear()
+        self._file.close()
         self._model = None
 
     def _session(self, shape: tuple[int, ...]) -> Any:
@@ -138,12 +141,18 @@ class OnnxEngine:
         try:
             with without_denormals():
                 return self._runtime.InferenceSession(
-                    str(self._model.path), options, providers=self._providers
+                    self._path(), options, providers=self._providers
                 )
         except Exception as error:
             raise ModelError(
                 f"ONNX Runtime can't use {self._model.path}: {str(error).splitlines()[0]}"
             ) from error
+
+    def _path(self) -> str:
+        assert self._model is not None
+        held = Path(f'/proc/self/fd/{self._file.fileno()}')
+        # A GPU has one session, and TensorRT names what it keeps after the path.
+        return str(held if held.exists() and not self._place.on_gpu else self._model.path)
 
 
 def _version(runtime: Any) -> tuple[int, ...]:
