@@ -57,6 +57,7 @@ setup(
             'evaluate = adabins_ros.evaluation.evaluate_command:main',
             'fetch = adabins_ros.fetch_command:main',
             'play_bag = adabins_ros.ros.play_bag:main',
+            'record = adabins_ros.ros.record_command:main',
             'training = adabins_ros.training.train_command:main',
         ],
     },

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 import re
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 TRANSPORTS = ('/compressedDepth', '/compressed')
 # Pictures about the camera's pictures: other sensors, masks, and what a network made of them.
@@ -95,9 +97,7 @@ def find_cameras(topics: Iterable[GraphTopic], transport: str = 'raw') -> Camera
     CameraChoice
 
     """
-    known = sorted(topics, key=lambda topic: topic.name)
-    ours = {name for x in known if x.name.endswith(_OF_OURS) for name in x.publishers}
-    others = [x for x in known if not x.publishers or not ours.issuperset(x.publishers)]
+    others = _not_ours(topics)
     images = {way: _images(others, way) for way in ('raw', 'compressed')}
     infos = {x.name for x in others if CAMERA_INFO in x.types}
     found: dict[str, LiveCamera] = {}
@@ -117,6 +117,54 @@ def find_cameras(topics: Iterable[GraphTopic], transport: str = 'raw') -> Camera
             cameras, f'there are {len(cameras)} cameras ({names}): choose one with image_topic:='
         )
     return CameraChoice([], _why_none(images, transport))
+
+
+def find_truth(topics: Iterable[GraphTopic], image: str) -> str | None:
+    """
+    Find what measures the true depth of a camera's images, to train on.
+
+    Parameters
+    ----------
+    topics : iterable of GraphTopic
+        All that are published.
+    image : str
+        Topic of the images.
+
+    Returns
+    -------
+    str or None
+        Depth images, those that are registered to the colour and of the same camera first; else
+        the cloud of a lidar. Not what a depth node of this package publishes.
+
+    """
+    others = _not_ours(topics)
+    depth = [
+        x.name
+        for x in others
+        if IMAGE in x.types and 'depth' in x.name.lower() and not SECONDARY.search(x.name.lower())
+    ]
+    if depth:
+        registered = re.compile('aligned|registered|to_color|to_rgb')
+        return max(
+            depth, key=lambda x: (bool(registered.search(x)), common_parts(x, image), -len(x))
+        )
+    clouds = [x.name for x in others if POINT_CLOUD in x.types]
+    clouds = [x for x in clouds if not re.search('depth|camera|stereo|map|accumulated', x)]
+    lidar = re.compile('lidar|velodyne|ouster|livox|hesai|points_raw|rslidar', re.IGNORECASE)
+    return max(clouds, key=lambda x: (bool(lidar.search(x)), -len(x)), default=None)
+
+
+def common_parts(first: str, second: str) -> int:
+    """Return how many parts two names have in common from the front on."""
+    pairs = zip(first.split('/'), second.split('/'), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _not_ours(topics: Iterable[GraphTopic]) -> list[GraphTopic]:
+    """Return what no depth node of this package publishes, by name."""
+    known = sorted(topics, key=lambda topic: topic.name)
+    ours = {name for x in known if x.name.endswith(_OF_OURS) for name in x.publishers}
+    return [x for x in known if not x.publishers or not ours.issuperset(x.publishers)]
 
 
 def _images(topics: list[GraphTopic], transport: str) -> list[str]:

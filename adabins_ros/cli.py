@@ -124,6 +124,14 @@ def play(context: typer.Context) -> None:
 
 
 @app.command(context_settings=PASS_THROUGH, add_help_option=False)
+def record(context: typer.Context) -> None:
+    """Record what training needs, and check it; see `adabins record --help`."""
+    from adabins_ros.ros.record_command import main as recording
+
+    raise typer.Exit(recording(context.args, prog_name='adabins record'))
+
+
+@app.command(context_settings=PASS_THROUGH, add_help_option=False)
 def train(context: typer.Context) -> None:
     """Train a network on recordings; see `adabins train --help`."""
     from adabins_ros.training.train_command import main as training

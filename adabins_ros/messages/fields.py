@@ -6,6 +6,7 @@ from __future__ import annotations
 import array
 from collections.abc import Mapping
 import math
+import struct
 from typing import Any
 
 from adabins_ros.geometry.camera import MAX_PIXELS, MAX_SIDE, PinholeCamera
@@ -153,6 +154,12 @@ def stamp_ns(stamp: Any) -> int:
     if hasattr(stamp, 'nsecs'):
         return int(stamp.secs) * NANOSECONDS + int(stamp.nsecs)
     raise MessageError('stamp', f'a {type(stamp).__name__} is no time stamp (sec, nanosec)')
+
+
+def cdr_stamp_ns(data: bytes) -> int:
+    """Return the stamp at the start of a serialised message (CDR) with a header, in ns."""
+    seconds, nanoseconds = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
+    return int(seconds * NANOSECONDS + nanoseconds)
 
 
 def stamp_from_ns(ns: int) -> tuple[int, int]:

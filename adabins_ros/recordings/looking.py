@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import re
 from typing import Any
 
+from adabins_ros.camera_topics import POINT_CLOUD
 from adabins_ros.frames.config import SourceConfig
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.geometry.camera import CameraError, PinholeCamera
@@ -27,7 +28,6 @@ from .topics import (
     CameraTopics,
     find_camera_topics,
     PICTURES,
-    POINT_CLOUD,
 )
 from .truth import decode_depth_image, UNUSABLE
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import takewhile
 import re
 
 from adabins_ros.camera_topics import (
     CAMERA_INFO,
     camera_of,
+    common_parts,
     COMPRESSED_IMAGE,
     IMAGE,
     SECONDARY,
@@ -20,7 +20,6 @@ from adabins_ros.frames.errors import RecordingError
 
 from .recording import Recording, TopicInfo
 
-POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 Rank = tuple[int, ...]
 PICTURES = (IMAGE, COMPRESSED_IMAGE)
 
@@ -166,7 +165,7 @@ def _depth_rank(info: TopicInfo, image: str) -> Rank:
     name = info.name.lower()
     return (
         bool(re.search('aligned|registered|to_color|to_rgb', name)),
-        _common_parts(info.name, image),
+        common_parts(info.name, image),
         info.msgtype == IMAGE,
         -len(name),
     )
@@ -174,12 +173,7 @@ def _depth_rank(info: TopicInfo, image: str) -> Rank:
 
 def _camera_info_rank(info: TopicInfo, image: str) -> Rank:
     beside = camera_of(info.name) == camera_of(image)
-    return (beside, _common_parts(info.name, image), -len(info.name))
-
-
-def _common_parts(first: str, second: str) -> int:
-    pairs = zip(first.split('/'), second.split('/'), strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return (beside, common_parts(info.name, image), -len(info.name))
 
 
 def _describe(recording: Recording, topics: tuple[str | None, str | None, str | None]) -> str:

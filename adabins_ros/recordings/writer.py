@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 import os
 from pathlib import Path
 import struct
@@ -198,6 +198,24 @@ class RecordingWriter:
             raise RecordingError(f'{self.path} can not be written: {error}') from None
         finally:
             self._stack.close()
+
+    def keep(self) -> None:
+        """
+        Give the recording its name as far as it was written, where it can't be finished.
+
+        It has no index then and is read with --salvage (`ros2 bag reindex` also mends folders).
+        """
+        with suppress(Exception):  # the disk is full, and writing has failed already
+            self._writer.close()
+        parts = sorted(self._unfinished.rglob('*.mcap'))
+        if parts and not os.path.lexists(self.path):
+            (parts[0] if self._is_file else parts[0].parent).rename(self.path)
+        self._stack.close()
+
+    @property
+    def size_bytes(self) -> int:
+        """Return how large the unfinished file is on the disk."""
+        return sum(file.stat().st_size for file in self._unfinished.rglob('*.mcap'))
 
     def abort(self) -> None:
         """Remove what was written."""

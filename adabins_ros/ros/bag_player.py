@@ -240,7 +240,7 @@ class BagPlayer:
             if topics is not None and topic not in topics:
                 continue
             try:
-                kind = _message_class(info.msgtype)
+                kind = message_class(info.msgtype)
             except (ImportError, AttributeError, ValueError):
                 self.skipped[topic] = f'the message type {info.msgtype} is not installed'
                 continue
@@ -324,7 +324,7 @@ def _is_image(info: TopicInfo) -> bool:
     return info.msgtype in ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
-def _message_class(msgtype: str) -> Any:
+def message_class(msgtype: str) -> Any:
     """
     Return the class of 'sensor_msgs/msg/Image'.
 

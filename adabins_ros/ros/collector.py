@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-import struct
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import Annotated, Any
 
 from adabins_ros.freed_memory import keep_freed_memory
 from adabins_ros.messages import compressed_rgb_fields, decode_rgb, MessageError
-from adabins_ros.messages.fields import NANOSECONDS
+from adabins_ros.messages.fields import cdr_stamp_ns
 from adabins_ros.recordings import (
     CameraTopics,
     find_camera_topics,
@@ -142,7 +141,7 @@ class Collector(Node):
             if topic == BIN_CENTERS:
                 self._bin_centers.append(data)
                 return
-            stamp_ns = _stamp_ns(data)
+            stamp_ns = cdr_stamp_ns(data) or time.time_ns()
             if not self._latched_copied:
                 self._latched_copied = True
                 self._copy_latched(stamp_ns)
@@ -253,12 +252,6 @@ def collect(
         raise typer.Exit(1) from None
     finally:
         rclpy.try_shutdown()
-
-
-def _stamp_ns(data: bytes) -> int:
-    """Return the stamp at the start of a serialised message with a header; now where it is 0."""
-    seconds, nanoseconds = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
-    return (seconds * NANOSECONDS + nanoseconds) or time.time_ns()
 
 
 if __name__ == '__main__':

@@ -3,9 +3,12 @@
 
 import ast
 from collections.abc import Callable
+import inspect
 from pathlib import Path
 import shlex
+from typing import Any
 
+from adabins_ros.ros.record_command import record
 from adabins_ros.training.train_command import main
 import pytest
 
@@ -72,3 +75,19 @@ def test_every_argument_is_used_and_described(repository: Path, values: Values) 
     )
     assert isinstance(arguments, ast.Dict)
     assert {ast.literal_eval(key) for key in arguments.keys if key} == set(values)
+
+
+def test_the_launch_file_of_the_recorder_has_the_options_of_its_command(repository: Path) -> None:
+    tree = ast.parse((repository / 'launch' / 'record.launch.py').read_text())
+    (arguments,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'ARGUMENTS'
+    )
+    options = set(inspect.signature(record).parameters) - {'context'}
+    assert set(ast.literal_eval(arguments)) == options
+    (function,) = (node for node in tree.body if getattr(node, 'name', '') == 'command_line')
+    names: dict[str, Any] = {}
+    exec(compile(ast.Module([function], []), 'record.launch.py', 'exec'), names)
+    words = names['command_line']({'output': 'a.mcap', 'image_topic': '/i', 'rate': ''})
+    assert words == ['--output', 'a.mcap', '--image-topic', '/i']
