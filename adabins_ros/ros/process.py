@@ -78,11 +78,16 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None) -> int:
 
 
 def init_ros(args: list[str] | None) -> None:
-    """
-    Start ROS without its handlers of signals, also where its log has no folder.
+    """Start ROS without its handlers of signals, and also where its log has no folder."""
+    find_log_folder()
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
 
-    rcl_logging would end the process where it can't make ~/.ros/log: no HOME, or one that is
-    read-only, as in many containers. Its files go into a folder for the time being, which is said.
+
+def find_log_folder() -> None:
+    """
+    Have ROS write its log into another folder, which is said, where it can't into the usual one.
+
+    ROS would not start without ~/.ros/log: no HOME, or a read-only one, as in many containers.
     """
     home = os.environ.get('ROS_HOME') or os.path.expanduser('~/.ros')
     folder = Path(os.path.expanduser(os.environ.get('ROS_LOG_DIR') or f'{home}/log'))
@@ -100,7 +105,6 @@ def init_ros(args: list[str] | None) -> None:
             file=sys.stderr,
         )
     os.environ['ROS_LOG_DIR'] = str(folder)
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
 
 
 class StopSignals:

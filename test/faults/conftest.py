@@ -16,6 +16,14 @@ from PIL import Image as Picture
 import pytest
 
 WAIT_S = 20.0
+# Without a second engine there is none to build and to measure first.
+_WITHOUT_OPENVINO = """
+import sys
+sys.modules['openvino'] = None
+from adabins_ros.cli import main
+main()
+"""
+ADABINS = (sys.executable, '-c', _WITHOUT_OPENVINO)
 
 
 class FrameWay:
@@ -94,13 +102,19 @@ Ran = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope='session')
+def adabins_program() -> tuple[str, ...]:
+    """Return the words that start `adabins`."""
+    return ADABINS
+
+
+@pytest.fixture(scope='session')
 def run_adabins(ros_environment: dict[str, str]) -> Callable[..., Ran]:
     """Return a function that runs `adabins` in an environment, with options of Popen."""
 
     def run(*words: object, environment: dict[str, str] | None = None, **options: Any) -> Ran:
         pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'timeout': 60}
         return subprocess.run(
-            [sys.executable, '-m', 'adabins_ros.cli', *map(str, words)],
+            [*ADABINS, *map(str, words)],
             env={k: v for k, v in {**ros_environment, **(environment or {})}.items() if v},
             cwd=options.pop('cwd', os.sep),
             text=True,
