@@ -20,7 +20,7 @@ from adabins_ros import DepthPredictor
 from adabins_ros.frames import RgbdFolder
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.depth_encoding import range_to_show
-from adabins_ros.geometry.gates import valid_points
+from adabins_ros.geometry.gates import flying_pixels, valid_points
 from adabins_ros.geometry.laser_scan import Scan, scan_depth
 from interleaved import machine, write_figures
 import numpy as np
@@ -64,19 +64,18 @@ def measure(root: Path, predictor: DepthPredictor, options: Any) -> dict[str, fl
         estimate = predictor.predict(folder.colour(frame), camera.fx)
         config, scale = predictor.config, estimate.focal_scale
         limits = range_to_show(0.0, 0.0, config.min_depth * scale, config.max_depth * scale)
-        sure = valid_points(
+        trusted = valid_points(
             estimate.depth,
             estimate.std,
             min_depth=limits[0],
             max_depth=np.inf,
             max_std_ratio=options.max_std_ratio,
-            edge_ratio=0.05,
             stride=options.stride,
         )
         down = -pose[2, :3]
         scan = scan_depth(
             estimate.depth,
-            sure,
+            trusted & ~flying_pixels(estimate.depth, 0.05, options.stride),
             camera,
             down,
             float(pose[2, 3]),
@@ -84,6 +83,7 @@ def measure(root: Path, predictor: DepthPredictor, options: Any) -> dict[str, fl
             range_m=limits,
             stride=options.stride,
             safe_depth=estimate.depth - np.float32(options.sure_std) * estimate.std,
+            trusted=trusted,
         )
         truth = true_ranges(true, camera, pose, heights, scan)
         known = true > 0

@@ -86,6 +86,7 @@ def scan_depth(
     range_m: tuple[float, float],
     stride: int = 1,
     safe_depth: NDArray[np.float32] | None = None,
+    trusted: NDArray[np.bool_] | None = None,
 ) -> Scan:
     """
     Return the nearest sure point of each direction between two heights.
@@ -112,6 +113,9 @@ def scan_depth(
     safe_depth : (H, W) float32, optional
         Up to which nothing is in the way, if that is nearer than `depth`, m: ranges are measured
         by it, heights by `depth`.
+    trusted : bool, optional
+        Like `sure`, but with flying pixels: those hang between what is seen beside them, while
+        anything may stand where depth is not trusted. Nothing is said of what is behind that.
 
     Returns
     -------
@@ -149,6 +153,10 @@ def scan_depth(
         is_free = is_sure & (safe > np.float32(farthest))
     obstacles = np.where(stands & is_sure, ranges, np.float32(np.inf))
     beams = np.minimum.reduceat(obstacles, rays.starts)
+    if trusted is not None:
+        doubts = stands & ~trusted.reshape(-1)[rays.order]
+        first = np.minimum.reduceat(np.where(doubts, ranges, np.float32(np.inf)), rays.starts)
+        beams[first < beams] = np.nan
     unknown = (stands & ~is_sure) | (leaves & ~is_free)
     is_open = np.logical_or.reduceat(leaves, rays.starts)
     is_open &= ~np.logical_or.reduceat(unknown, rays.starts)

@@ -60,7 +60,8 @@ class DepthNode(LifecycleNode):
     find_camera
         Listen to the one camera that is there.
     rectify, rectified_input, temporal_smoothing, focal_correction, horizontal_fov_deg, min_depth,
-    max_depth, point_stride, max_std_ratio, edge_ratio, color_max_depth, publish_NAME
+    max_depth, point_stride, max_std_ratio, edge_ratio, sure_std, clear_range, remove_floor,
+    height_field, color_max_depth, publish_NAME
         Apply from the next frame on. `DepthNodeSettings` describes each; NAME is a product's.
 
     Subscribers
@@ -73,7 +74,7 @@ class DepthNode(LifecycleNode):
 
     Publishers
     ----------
-    depth/..., points
+    depth/..., points, points_clearing
         The rows of `products.PRODUCTS`: topic, type and meaning of each, as --help lists them.
     /diagnostics : diagnostic_msgs/DiagnosticArray
         Once a second, in every state.

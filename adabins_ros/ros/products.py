@@ -23,7 +23,7 @@ from adabins_ros.geometry.cloud import (
 )
 from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.geometry.depth_encoding import mark_range, millimetres, range_to_show
-from adabins_ros.geometry.gates import valid_points
+from adabins_ros.geometry.gates import flying_pixels, is_on, valid_points
 from adabins_ros.geometry.ground import heights_above_ground
 from adabins_ros.geometry.laser_scan import optical_from_level, scan_depth
 from adabins_ros.messages.clouds import cloud_fields
@@ -131,6 +131,14 @@ class Frame:
     @cached_property
     def sure(self) -> NDArray[np.bool_]:
         """Return which of every `point_stride`-th pixel pass the gates, at any distance."""
+        edge_ratio, step = self.settings.edge_ratio, self.settings.point_stride
+        if not is_on(edge_ratio):
+            return self.trusted
+        return self.trusted & ~flying_pixels(self.estimated.depth, edge_ratio, step)
+
+    @cached_property
+    def trusted(self) -> NDArray[np.bool_]:
+        """Return which of these pixels pass the gates but that of flying pixels."""
         step = self.settings.point_stride
         valid = valid_points(
             self.estimated.depth,
@@ -138,7 +146,6 @@ class Frame:
             min_depth=self.limits[0],
             max_depth=math.inf,
             max_std_ratio=self.settings.max_std_ratio,
-            edge_ratio=self.settings.edge_ratio,
             stride=step,
         )
         if self.settings.sure_std:
@@ -306,6 +313,7 @@ def _scan(frame: Frame) -> LaserScan:
             range_m=frame.limits,
             stride=settings.point_stride,
             safe_depth=frame.safe_depth if settings.sure_std else None,
+            trusted=frame.trusted if is_on(settings.max_std_ratio) or settings.sure_std else None,
         )
     except ValueError as error:
         raise NotMade(str(error)) from None

@@ -32,11 +32,11 @@ def room(pitch_deg: float, wall_m: float) -> NDArray[np.float32]:
     return np.minimum(floor, wall_m / forward).astype(np.float32)
 
 
-def scan_of(depth: NDArray[np.float32], pitch_deg: float, sure: object = None) -> Scan:
+def scan_of(depth: NDArray[np.float32], pitch_deg: float, sure: object = None, **more) -> Scan:
     """Return the scan of a depth that is sure unless it is told which is."""
     sure = np.ones(depth.shape, bool) if sure is None else sure
     heights = {'heights_m': (0.05, 1.0), 'range_m': LIMITS}
-    return scan_depth(depth, sure, CAMERA, down(pitch_deg), HEIGHT_M, **heights)
+    return scan_depth(depth, sure, CAMERA, down(pitch_deg), HEIGHT_M, **heights, **more)
 
 
 @pytest.mark.parametrize('pitch_deg', [0, 10, 25])
@@ -72,6 +72,18 @@ def test_a_doubt_before_the_far_end_is_no_free_space():
     middle = len(ranges) // 2
     assert np.isnan(ranges[middle])
     assert np.isposinf(ranges[:40]).all()
+
+
+def test_nothing_is_said_of_what_a_doubt_stands_before():
+    depth, sure = room(0, 3.0), np.ones((120, 160), bool)
+    depth[60:70, 75:85], sure[60:70, 75:85] = 1.0, False
+    flying = scan_of(depth, 0, sure, trusted=np.ones_like(sure)).ranges
+    doubted = scan_of(depth, 0, sure, trusted=sure).ranges
+    middle = len(doubted) // 2
+    assert flying[middle] == pytest.approx(3.0, rel=0.01)
+    assert np.isnan(doubted[middle])
+    beside = np.abs(np.arange(len(doubted)) - middle) > 8
+    np.testing.assert_array_equal(doubted[beside], flying[beside])
 
 
 def test_a_camera_that_looks_straight_down_has_no_scan():

@@ -180,7 +180,7 @@ class Robot:
             ]
         )
         self.sensor = np.array([0.0, 0.0, HEIGHT_M])
-        self.std_ratio, self.wrong = 0.02, 1.0
+        self.std_ratio, self.wrong, self.box_is_sure = 0.02, 1.0, True
         self.is_held = False
         self.noise = np.random.default_rng(0)
         cameras = CameraSource('/camera_info', lambda cause, text: None)
@@ -206,6 +206,8 @@ class Robot:
                 true = np.minimum(true, self.box(ahead, left, up))
         depth = true * self.wrong * self.noise.normal(1, 0.01, true.shape)
         std = depth * self.std_ratio
+        if not self.box_is_sure:
+            std = np.where(np.isfinite(self.box(ahead, left, up)), 0.5 * depth, std)
         centers = np.linspace(0.1, 10, 8, dtype=np.float32)
         return DepthEstimate(depth.astype(np.float32), std.astype(np.float32), centers, (240, 320))
 
@@ -301,6 +303,19 @@ def test_a_depth_that_is_not_trusted_neither_frees_nor_marks(parameters, why):
     assert len(said) == (0 if why == 'held' else 3)
     for layer, cells in zip(robot.layers, before, strict=True):
         np.testing.assert_array_equal(layer.cells, cells)
+
+
+def test_an_obstacle_that_is_not_sure_any_more_stays(parameters):
+    robot = Robot(parameters)
+    robot.look(2, has_box=True)
+    robot.box_is_sure = False
+    before = [layer.cells.copy() for layer in robot.layers]
+    robot.look(3, has_box=True)
+    # But for its sides, which rays graze that pass by.
+    along, across = cells_of_box()
+    inner = along, slice(across.start + 1, across.stop - 1)
+    for layer, cells in zip(robot.layers, before, strict=True):
+        np.testing.assert_array_equal(layer.cells[inner] == LETHAL, cells[inner] == LETHAL)
 
 
 def test_a_costmap_hears_of_silence(parameters):
