@@ -76,6 +76,8 @@ class Observation:
         How long messages were listened to.
     choice : str
         Which camera was looked at, or why none.
+    found : str
+        Which cameras there are.
     image, camera_info : Stream or None
         Of that camera.
     mismatches : list of str
@@ -93,6 +95,7 @@ class Observation:
 
     seconds: float
     choice: str = ''
+    found: str = ''
     image: Stream | None = None
     camera_info: Stream | None = None
     mismatches: list[str] = field(default_factory=list)
@@ -108,7 +111,7 @@ def check_robot(seen: Observation, base_frames: Sequence[str] = BASE_FRAMES) -> 
     if seen.image is None:
         checks.append(Check('camera', 'there is no camera to listen to', f'{seen.choice}'))
     else:
-        checks += [Check('camera', seen.choice), *_images(seen.image, seen.seconds)]
+        checks += [Check('camera', seen.choice), *_images(seen)]
         checks += _camera_info(seen.camera_info, seen.image)
         checks += _clock(seen.image, seen.simulated)
         checks.append(_frames(seen, base_frames))
@@ -125,8 +128,13 @@ def check_computer(model: str, shared_memory: str = '/dev/shm') -> list[Check]:
     return [_shared_memory(shared_memory), *_engine(model)]
 
 
-def _images(image: Stream, seconds: float) -> list[Check]:
-    checks = []
+def _images(seen: Observation) -> list[Check]:
+    image, seconds, checks = seen.image, seen.seconds, []
+    if image is None:
+        return []
+    if not image.publishers:
+        text = f'nobody publishes {image.topic}'
+        return [Check('images', text, f'start the camera, or name its topic: {seen.found}')]
     if len(image.publishers) > 1:
         checks.append(_several('images', image))
     if image.last is None:

@@ -98,14 +98,14 @@ class _Observer:
         self._now_s: float | None = None
         self._transforms: set[tuple[str, str]] | None = None
         self._troubles: dict[str, str] = {}
+        choice = find_cameras(published_topics(node), transport)
         if image is None:
-            choice = find_cameras(published_topics(node), transport)
             self._seen = Observation(0.0, choice.text)
             if choice.only is None:
                 return
             image, camera_info = choice.only.image, camera_info or choice.only.camera_info
         else:
-            self._seen = Observation(0.0, f'{image}, as was asked for')
+            self._seen = Observation(0.0, f'{image}, as was asked for', choice.text)
         camera_info = camera_info or f'{camera_of(image)}/camera_info'
         kind = Image if transport == 'raw' else CompressedImage
         self._seen.image = self._follow(kind, topic_of_transport(image, transport))
@@ -163,7 +163,8 @@ class _Observer:
             if 'depth_node: depth' not in status.name:
                 continue
             self._troubles.pop(status.name, None)
-            if status.level != DiagnosticStatus.OK:
+            idle = status.message.startswith(('unconfigured', 'inactive'))
+            if idle or status.level != DiagnosticStatus.OK:
                 self._troubles[status.name] = status.message
 
     def _mismatches(self) -> Iterator[str]:
@@ -179,15 +180,13 @@ class _Observer:
                 ):
                     yield f'{node_name(publisher)} publishes {topic} without transient local'
                 for listener in listeners:
-                    if node_name(listener) == own:
-                        continue
                     way, reason = qos_check_compatible(publisher.qos_profile, listener.qos_profile)
                     if publisher.topic_type != listener.topic_type:
                         yield (
                             f'{node_name(listener)} expects {listener.topic_type} on {topic}, '
                             f'{node_name(publisher)} publishes {publisher.topic_type}'
                         )
-                    elif way == QoSCompatibility.ERROR:
+                    elif way == QoSCompatibility.ERROR and node_name(listener) != own:
                         yield (
                             f'{node_name(listener)} can not hear {node_name(publisher)} on '
                             f'{topic}: {reason.strip(" ;")}'

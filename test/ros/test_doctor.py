@@ -287,6 +287,20 @@ def test_frames_that_differ_and_images_that_do_not_come_are_found(robot, examine
     assert '/silent/image_raw is published, but nothing came in 0.5 s' in found
 
 
+def test_a_topic_that_nobody_publishes_or_that_carries_something_else_is_found(robot, examine):
+    robot.camera()
+    robot.tf()
+    robot.publish('/camera/image', CompressedImage(format='jpeg'))
+    found = wrong(examine('/nowhere/image', '/camera/camera_info'))
+    assert 'images: nobody publishes /nowhere/image; start the camera, or name its topic' in found
+    assert 'the one camera is /camera/image_raw' in found
+    found = wrong(check_robot(observe([], '/camera/image', None, 'raw', 1.0)))
+    assert (
+        'QoS: /doctor expects sensor_msgs/msg/Image on /camera/image, /driver publishes '
+        'sensor_msgs/msg/CompressedImage'
+    ) in found
+
+
 @pytest.mark.parametrize(
     ('transforms', 'words'),
     [
@@ -302,7 +316,7 @@ def test_a_tree_of_transforms_is_followed_from_the_camera_to_the_base(transforms
     image = Image(header=Header(frame_id='optical'), height=1, width=1, encoding='mono8', step=1)
     image.data = bytes(1)
     stream = Stream('/image', ['/driver'], [5.0] * 9, [5.0] * 9, image)
-    seen = Observation(1.0, '', stream, tf_publishers=1, transforms=transforms)
+    seen = Observation(1.0, image=stream, tf_publishers=1, transforms=transforms)
     (frames,) = (check for check in check_robot(seen) if check.subject == 'frames')
     assert words in frames.text
     assert frames.is_wrong == bool(words)
