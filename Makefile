@@ -50,7 +50,7 @@ lint: $(VENV)/.linters
 	  echo "$$linter"; $(python) -m $$linter || status=1; \
 	done; exit $$status
 
-benchmarks := $(basename $(notdir $(filter-out %/interleaved.py %/authors_order.py,\
+benchmarks := $(basename $(notdir $(filter-out %/interleaved.py %/authors_order.py %/soak.py %/kill_moments.py,\
     $(wildcard benchmarks/*.py))))
 bench: environment
 	@status=0; for name in $(benchmarks); do \

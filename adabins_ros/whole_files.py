@@ -18,10 +18,10 @@ _UNFINISHED = '.unfinished-'
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """
-    Give a new file beside a path to write into; it takes the path's name if nothing is raised.
+    Give a place for a new file; what is written there takes the path's name if nothing is raised.
 
-    It is new whatever lies there, so nobody's link is followed. What an earlier process left that
-    was killed while it wrote the same file is removed.
+    It lies in a folder of its own, so nobody's link is followed, and what a library writes beside
+    it meanwhile goes with it. What an earlier process left that was killed is removed.
 
     Raises
     ------
@@ -29,19 +29,14 @@ def whole_file(path: Path) -> Iterator[Path]:
         The folder can't be written, or the disk is full.
 
     """
-    _remove_left_overs(path)
-    handle, name = tempfile.mkstemp(prefix=f'.{path.name}{_UNFINISHED}', dir=path.parent)
-    partial = Path(name)
-    try:
-        with suppress(OSError):  # not every file system has locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    with unfinished_folder(path) as folder:
+        partial = folder / path.name
         yield partial
-        _keep(partial)
+        with partial.open('rb+') as stream:
+            # On the disk before it takes its name, or a power cut leaves an empty file.
+            os.fsync(stream.fileno())
         partial.chmod(0o644)
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-        os.close(handle)
 
 
 @contextmanager
@@ -58,7 +53,7 @@ def unfinished_folder(path: Path) -> Iterator[Path]:
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left_overs(path)
+    remove_left_overs(path)
     folder = Path(tempfile.mkdtemp(prefix=f'.{path.name}{_UNFINISHED}', dir=path.parent))
     folder.chmod(0o755)
     handle = os.open(folder, os.O_RDONLY)
@@ -71,8 +66,8 @@ def unfinished_folder(path: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def _remove_left_overs(path: Path) -> None:
-    """Remove what nobody writes any more; who still does holds a lock."""
+def remove_left_overs(path: Path) -> None:
+    """Remove what killed processes began of a file; who still writes it holds a lock."""
     for left in path.parent.glob(f'.{glob.escape(path.name)}{_UNFINISHED}*'):
         with suppress(OSError):
             handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -84,9 +79,3 @@ def _remove_left_overs(path: Path) -> None:
                     left.unlink()
             finally:
                 os.close(handle)
-
-
-def _keep(file: Path) -> None:
-    """Have a file on the disk before it takes its name, or a power cut leaves an empty one."""
-    with file.open('rb+') as stream:
-        os.fsync(stream.fileno())

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from adabins_ros.training.config import TrainerConfig
-from adabins_ros.whole_files import whole_file
+from adabins_ros.whole_files import remove_left_overs, whole_file
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -121,8 +121,7 @@ class RunCheckpoints(Callback):
         self._at_end = False
         self._epoch_is_whole = False
         # What a run that was killed while it saved has left.
-        for left_over in path.parent.glob(f'.{path.name}.*'):
-            left_over.unlink(missing_ok=True)
+        remove_left_overs(path)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note where and when the run starts, if it has not made its last step already."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+import logging
+import os
+import shutil
 import signal
 from typing import Any
 
@@ -15,6 +18,11 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+log = logging.getLogger(__name__)
+SHARED_MEMORY = '/dev/shm'
+_AMPLE = 1 << 30
+# Two that wait for each worker, and one that is trained on.
+_BATCHES_AHEAD = 3
 Draw = tuple[int, int]
 """The epoch, and the index of a frame, or -1 - index for a frame that only fills up."""
 
@@ -211,7 +219,7 @@ class RunData(pl.LightningDataModule):
         self._go_on = (state_dict['epoch'], state_dict['batches_done'])
 
     def _loader(self, dataset: Any, sampler: Sampler[Any]) -> DataLoader[dict[str, Any]]:
-        workers = self.config.workers
+        workers = usable_workers(self.config.workers, self.config.batch_size, dataset)
         return DataLoader(
             EpochDataset(dataset),
             batch_size=self.config.batch_size,
@@ -225,6 +233,35 @@ class RunData(pl.LightningDataModule):
             # numbers.
             generator=torch.Generator().manual_seed(self.seed),
         )
+
+
+def usable_workers(workers: int, batch_size: int, dataset: Any) -> int:
+    """
+    Return how many processes may load: none where shared memory does not hold their batches.
+
+    They hand them over there, and where it is small (64 MiB in Docker) or read-only a run would
+    end by SIGBUS in the middle.
+    """
+    try:
+        free = shutil.disk_usage(SHARED_MEMORY).free if os.access(SHARED_MEMORY, os.W_OK) else 0
+    except OSError:
+        free = 0
+    if not workers or free > _AMPLE:
+        return workers
+    sample = EpochDataset(dataset)[(0, 0)]
+    size = sum(value.nbytes for value in sample.values() if hasattr(value, 'nbytes'))
+    needed = _BATCHES_AHEAD * workers * batch_size * size
+    if needed < free:
+        return workers
+    log.warning(
+        '%s has %d MiB free and %d workers need %d MiB: this process loads by itself, more '
+        'slowly; give the container more (docker run --shm-size=1g)',
+        SHARED_MEMORY,
+        free >> 20,
+        workers,
+        needed >> 20,
+    )
+    return 0
 
 
 def _ignore_interrupts(worker: int) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 from adabins_ros.command_line import arguments_of
@@ -107,11 +108,13 @@ def test_a_command_that_is_ended_leaves_whole_files(
 
 def test_what_a_killed_process_left_goes_with_the_next_one(tmp_path: Path) -> None:
     path = tmp_path / 'a[1].txt'
-    (tmp_path / '.a[1].txt.unfinished-dead').write_text('half')
+    (tmp_path / '.a[1].txt.unfinished-dead').mkdir()
     with whole_file(path) as outer, whole_file(path) as inner:
-        assert outer.exists() and inner.exists()
-        inner.write_text('whole')
-    assert path.read_text() == ''
+        assert outer.parent.is_dir() and outer != inner
+        (inner.parent / 'what a library writes beside it').touch()
+        inner.write_text('first')
+        outer.write_text('last')
+    assert path.read_text() == 'last'
     with unfinished_folder(tmp_path / 'b') as folder:
         (folder / 'x').touch()
     assert {x.name for x in tmp_path.iterdir()} == {path.name}
@@ -158,3 +161,38 @@ def test_the_cases_of_settings_are_read(shared_data: Callable[[str], Path]) -> N
     with pytest.raises(ConfigError, match='depth_topic'):
         load_config(folder / 'c.yaml')
     assert arguments_of(['--bags=~/run1']) == [f'--bags={os.path.expanduser("~/run1")}']
+
+
+def test_kill_9_at_any_moment_leaves_what_is_whole(repository: Path) -> None:
+    pytest.importorskip('torch')
+    script = repository / 'benchmarks' / 'kill_moments.py'
+    ran = subprocess.run(
+        [sys.executable, script, '--moments', '3', '--kinds', 'weights', 'checkpoint', 'bag'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1'},
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize('place', ['/proc', '/nowhere', 'small'])
+def test_without_shared_memory_one_process_loads(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, place: str
+) -> None:
+    pytest.importorskip('pytorch_lightning')
+    from adabins_ros.training import loaders
+
+    class Frames:
+        """One MiB each."""
+
+        def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+            return {'image': np.zeros(1 << 20, np.uint8)}
+
+    monkeypatch.setattr(loaders, 'SHARED_MEMORY', str(tmp_path) if place == 'small' else place)
+    if place == 'small':
+        monkeypatch.setattr(loaders.shutil, 'disk_usage', lambda _: SimpleNamespace(free=64 << 20))
+    assert loaders.usable_workers(2, 16, Frames()) == 0
+    assert '--shm-size' in caplog.text
+    assert loaders.usable_workers(0, 16, Frames()) == 0
+    if place == 'small':
+        assert loaders.usable_workers(2, 4, Frames()) == 2

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Kill what writes at random moments: what is on disk is whole or absent, and the next one goes on.
+
+`python benchmarks/kill_moments.py [--moments 50] [--kinds checkpoint weights bag frames export]`
+
+A process writes one kind of file again and again and is ended by SIGKILL at a moment drawn within
+the time that one takes. Then what has the file's name must be read to its end, and written once
+more it must lie alone: what was killed has left nothing. A row that fails ends the program.
+"""
+
+import argparse
+from collections.abc import Callable
+import os
+from pathlib import Path
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+from interleaved import write_figures
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / 'adabins_ros' / 'samples' / 'living_room.mcap'
+
+
+class Kind(NamedTuple):
+    """Write a file or folder of this name, and read it to its end: its number of parts."""
+
+    name: str
+    write: Callable[[Path], object]
+    read: Callable[[Path], int]
+
+
+def kinds() -> dict[str, Kind]:
+    """Return what is written, by name."""
+    from adabins_ros.frames import FolderSource
+    from adabins_ros.inference.export import write_onnx
+    from adabins_ros.model import load_model, save_checkpoint
+    from adabins_ros.recordings import extract_frames, open_recording, RecordingWriter
+    from adabins_ros.training.checkpoints import WholeFileCheckpointIO
+    import onnx
+    import torch
+
+    torch.set_num_threads(1)
+    network = load_model('adabins-lite')
+
+    def bag(path: Path) -> None:
+        path.unlink(missing_ok=True)
+        with open_recording(SAMPLE) as recording, RecordingWriter(path) as writer:
+            for message in recording.messages():
+                writer.write(message.topic, message.msgtype, message.cdr(), log_ns=message.log_ns)
+
+    def read_bag(path: Path) -> int:
+        with open_recording(path) as recording:
+            return sum(1 for _ in recording.messages())
+
+    def frames(path: Path) -> None:
+        shutil.rmtree(path, ignore_errors=True)
+        extract_frames([SAMPLE], path.parent, rate=2.0)
+
+    def read_frames(path: Path) -> int:
+        source = FolderSource(path, recording=True)
+        return sum(source[index].depth.size > 0 for index in range(len(source)))
+
+    def read_onnx(path: Path) -> int:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+        return len(model.graph.node)
+
+    return {
+        'checkpoint': Kind(
+            'last.ckpt',
+            lambda path: WholeFileCheckpointIO().save_checkpoint(network.state_dict(), path),
+            lambda path: len(torch.load(path, weights_only=True)),
+        ),
+        'weights': Kind(
+            'best.safetensors',
+            lambda path: save_checkpoint(network, path, overwrite=True),
+            lambda path: len(load_model(path).state_dict()),
+        ),
+        'bag': Kind('copy.mcap', bag, read_bag),
+        'frames': Kind(SAMPLE.stem, frames, read_frames),
+        'export': Kind('best.onnx', lambda path: write_onnx(network, path), read_onnx),
+    }
+
+
+def killed_once(kind: Kind, path: Path, after_s: float) -> None:
+    """Let a process write again and again, and kill it after some time."""
+    child = os.fork()
+    if not child:
+        while True:
+            kind.write(path)
+    time.sleep(after_s)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if os.WTERMSIG(status) != signal.SIGKILL:
+        sys.exit(f'{path.name}: the process ended by itself, status {status}')
+
+
+def measure(kind: Kind, moments: int, chance: random.Random) -> dict[str, object]:
+    """Kill the writing of one kind at so many moments; return what was found."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / kind.name
+        # In a process of its own: runtimes start threads, which a fork does not survive.
+        start = time.perf_counter()
+        child = os.fork()
+        if not child:
+            kind.write(path)
+            os._exit(0)
+        os.waitpid(child, 0)
+        once_s = time.perf_counter() - start
+        parts, whole, left = kind.read(path), 0, 0
+        for _ in range(moments):
+            killed_once(kind, path, chance.uniform(0.0, 2 * once_s))
+            names = {entry.name for entry in Path(folder).iterdir()}
+            left += bool(names - {kind.name})
+            if kind.name in names:
+                whole += 1
+                if kind.read(path) != parts:
+                    sys.exit(f'{kind.name} has not all of its {parts} parts')
+            child = os.fork()
+            if not child:
+                kind.write(path)
+                os._exit(0)
+            if os.waitpid(child, 0)[1]:
+                sys.exit(f'{kind.name}: the next start did not go on')
+            if [entry.name for entry in Path(folder).iterdir()] != [kind.name]:
+                names = [entry.name for entry in Path(folder).iterdir()]
+                sys.exit(f'{kind.name}: the next start left of the killed one {names}')
+    return {'seconds': round(once_s, 2), 'killed': moments, 'whole': whole, 'left over': left}
+
+
+def main() -> None:
+    """Kill, look, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument('--moments', type=int, default=50, help='of each kind')
+    parser.add_argument('--kinds', nargs='+', metavar='KIND', help='all by default')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--json', type=Path, help='also write the figures here')
+    options = parser.parse_args()
+    chance, figures = random.Random(options.seed), {}
+    print(f'{"":12}{"one takes":>12}{"killed":>8}{"whole":>8}{"absent":>8}{"left over":>11}')
+    for name, kind in kinds().items():
+        if options.kinds and name not in options.kinds:
+            continue
+        found = figures[name] = measure(kind, options.moments, chance)
+        absent = options.moments - int(str(found['whole']))
+        print(
+            f'{name:12}{found["seconds"]:>10} s{found["killed"]:>8}{found["whole"]:>8}'
+            f'{absent:>8}{found["left over"]:>11}',
+            flush=True,
+        )
+    if options.json:
+        write_figures(options.json, 'kill_moments', figures)
+
+
+if __name__ == '__main__':
+    main()
