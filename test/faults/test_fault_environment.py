@@ -167,7 +167,7 @@ def test_kill_9_at_any_moment_leaves_what_is_whole(repository: Path) -> None:
     pytest.importorskip('torch')
     script = repository / 'benchmarks' / 'kill_moments.py'
     ran = subprocess.run(
-        [sys.executable, script, '--moments', '3', '--kinds', 'weights', 'checkpoint', 'bag'],
+        [sys.executable, script, '--moments', '2', '--kinds', 'weights', 'checkpoint', 'bag'],
         capture_output=True,
         text=True,
         env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1'},
