@@ -1,33 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Average the weights of two trainings of one network, the second of which went on from the first.
+Average the weights of trainings of one network that went on from each other.
 
-`python average.py FIRST SECOND SHARE STD OUTPUT [--single]`, SHARE being the second's, 0 to 1
-(Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). STD is a factor on the
-standard deviation, which a training calibrates on places that it knows: leave_one_out.sh tells
-what new ones need.
-Written as adabins-lite, in half precision, or with --single in single, to train on.
+`python average.py OUTPUT STD FILE SHARE FILE SHARE ...` (Wortsman et al., Model soups, ICML 2022).
+STD is the factor on the standard deviation: a training calibrates it on places that it knows, so it
+comes from places that were left out. Written as adabins-lite, in half precision.
 """
 
 import sys
 
 from adabins_ros.model import load_model, save_checkpoint
 
-first, second = load_model(sys.argv[1]), load_model(sys.argv[2])
-share, std = float(sys.argv[3]), float(sys.argv[4])
-before = first.state_dict()
-state = second.state_dict()
-for name, tensor in state.items():
+output, std = sys.argv[1], float(sys.argv[2])
+files, shares = sys.argv[3::2], [float(share) for share in sys.argv[4::2]]
+networks = [load_model(file) for file in files]
+states = [network.state_dict() for network in networks]
+average, network = states[-1], networks[-1]
+for name, tensor in average.items():
     if tensor.is_floating_point():
-        tensor.mul_(share).add_(before[name], alpha=1 - share)
-second.load_state_dict(state)
-config = second.config
-second.config = config.model_copy(
+        parts = zip(states, shares, strict=True)
+        average[name] = sum(state[name] * (share / sum(shares)) for state, share in parts)
+network.load_state_dict(average)
+network.config = network.config.model_copy(
     update={
         'name': 'adabins-lite',
-        'std_factor': std * config.std_factor,
-        'provenance': f'{config.provenance}; averaged: {share:g} of it, {1 - share:g} of the '
-        'weights that it went on from',
+        'std_factor': std,
+        'provenance': 'docs/embedded_weights/train.sh; see the model card',
     }
 )
-save_checkpoint(second, sys.argv[5], half='--single' not in sys.argv, overwrite=True)
+save_checkpoint(network, output, half=True, overwrite=True)
