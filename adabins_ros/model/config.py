@@ -12,7 +12,7 @@ BinSpace = Literal['linear', 'log']
 MOST_WIDE = 1 << 14
 # What a file may claim: far more than any network has, and never all of the memory.
 Width = Annotated[int, Field(ge=1, le=MOST_WIDE)]
-Side = Annotated[int, Field(ge=32, le=MOST_WIDE)]
+Side = Annotated[int, Field(ge=1, le=MOST_WIDE)]
 Positive = Annotated[float, Field(gt=0)]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -163,8 +163,8 @@ def without(package: str, folder: Path, environment: dict[str, str]) -> dict[str
 @pytest.mark.parametrize('command', ['node', 'play', 'demo'])
 def test_without_rclpy_the_commands_say_how_to_get_it(ros_environment, tmp_path, command):
     environment = without('rclpy', tmp_path, ros_environment)
-    arguments = ['--output', tmp_path / 'out'] if command == 'demo' else ['room.mcap']
-    done = adabins(environment, command, *arguments)
+    arguments = {'demo': ['--output', tmp_path / 'out'], 'node': []}
+    done = adabins(environment, command, *arguments.get(command, ['room.mcap']))
     assert done.returncode == 1
     assert 'rclpy' in done.stderr
     assert "pip install '.[ros]'" in done.stderr

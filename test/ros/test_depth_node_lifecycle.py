@@ -77,7 +77,7 @@ def test_a_missing_model_is_said_once_and_the_process_stays_unconfigured(start_n
     [
         ({'model': '/dev/null'}, '/dev/null'),
         ({'model': 'adabins-moon'}, 'adabins-moon'),
-        ({'model': 'adabins-nyu'}, '`ros2 run adabins_ros fetch adabins-nyu`'),
+        ({'model': 'adabins-nyu'}, 'fetch adabins-nyu`'),
         ({'device': 'cuda:63'}, 'cuda:63'),
         ({'device': 'abacus'}, 'abacus'),
         ({'device': 'cpu', 'inference_size': [32, 32]}, '32x32'),

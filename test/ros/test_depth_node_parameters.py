@@ -44,7 +44,7 @@ def test_every_parameter_is_described_and_typed(station):
         default = ROWS[name].default
         if not isinstance(default, tuple):
             assert descriptor.type == PARAMETER_TYPES[type(default)], name
-        assert descriptor.read_only == (name == 'autostart')
+        assert descriptor.read_only == (name in ('autostart', 'exit_on_failure'))
 
 
 def test_ranges_and_choices_are_told(station):

@@ -207,7 +207,7 @@ class Robot:
         depth = true * self.wrong * self.noise.normal(1, 0.01, true.shape)
         std = depth * self.std_ratio
         if not self.box_is_sure:
-            std = np.where(np.isfinite(self.box(ahead, left, up)), 0.5 * depth, std)
+            std = np.where(np.isfinite(self.box(ahead, left, up)), 0.6 * depth, std)
         centers = np.linspace(0.1, 10, 8, dtype=np.float32)
         return DepthEstimate(depth.astype(np.float32), std.astype(np.float32), centers, (240, 320))
 
@@ -297,7 +297,7 @@ def test_a_depth_that_is_not_trusted_neither_frees_nor_marks(parameters, why):
     robot.look(3, has_box=True)
     before = [layer.cells.copy() for layer in robot.layers]
     robot.is_held = why == 'held'
-    robot.std_ratio = {'unsure': 0.3, 'unknown deviation': np.nan}.get(why, 0.02)
+    robot.std_ratio = {'unsure': 0.6, 'unknown deviation': np.nan}.get(why, 0.02)
     robot.wrong = np.nan if why == 'unknown depth' else 3.0
     said = robot.look(10, has_box=False)
     assert len(said) == (0 if why == 'held' else 3)
@@ -306,7 +306,8 @@ def test_a_depth_that_is_not_trusted_neither_frees_nor_marks(parameters, why):
 
 
 def test_an_obstacle_that_is_not_sure_any_more_stays(parameters):
-    robot = Robot(parameters)
+    # With less, rays of so sure a depth that graze its top free cells of it.
+    robot = Robot(parameters, sure_std=1.0)
     robot.look(2, has_box=True)
     robot.box_is_sure = False
     before = [layer.cells.copy() for layer in robot.layers]
