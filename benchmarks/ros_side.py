@@ -160,8 +160,9 @@ def measure(width: int, height: int, rounds: int, only_further: bool) -> dict[st
     from adabins_ros.inference.estimate import DepthEstimate
     from adabins_ros.messages.fields import ReusedArrays
     from adabins_ros.messages.images import decode_rgb
+    from adabins_ros.ros.frame import Frame
     from adabins_ros.ros.parameters import DepthNodeSettings
-    from adabins_ros.ros.products import Frame, PRODUCTS
+    from adabins_ros.ros.products import PRODUCTS
     import rclpy
     from rclpy.qos import QoSProfile
     from sensor_msgs.msg import Image, PointCloud2

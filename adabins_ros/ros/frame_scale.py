@@ -24,7 +24,7 @@ from adabins_ros.scale.sensor_points import (
 import numpy as np
 
 if TYPE_CHECKING:
-    from adabins_ros.ros.products import Frame
+    from adabins_ros.ros.frame import Frame
 
 
 class FrameScale:

@@ -16,8 +16,9 @@ from adabins_ros.messages.fields import ReusedArrays, stamp_ns
 from adabins_ros.messages.images import decode_rgb
 from adabins_ros.ros.camera_source import CameraSource
 from adabins_ros.ros.diagnostics import FrameStatistics
+from adabins_ros.ros.frame import Frame, NotMade
 from adabins_ros.ros.parameters import DepthNodeSettings
-from adabins_ros.ros.products import Frame, NotMade, Product, PRODUCTS
+from adabins_ros.ros.products import Product, PRODUCTS
 import numpy as np
 from numpy.typing import NDArray
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -30,6 +31,7 @@ from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
 
 TYPES = {product.topic: product.kind for product in PRODUCTS}
 FRAME_ID = 'camera_color_optical_frame'
@@ -278,6 +280,90 @@ class Station:
         """Return the descriptors of parameters of the depth node."""
         request = DescribeParameters.Request(names=names)
         return self.call(DescribeParameters, 'describe_parameters', request).descriptors
+
+
+class Driver:
+    """A robot's drivers: a node that publishes messages again and again until it is stopped."""
+
+    def __init__(self, domain: str) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context, args=[], domain_id=int(domain))
+        self.node = rclpy.create_node('driver', context=self.context)
+        self.rate_hz, self.clock_s = 10.0, 0.0
+        self._stop = threading.Event()
+        self._outputs: list[tuple[Any, Any]] = []
+        self._thread = threading.Thread(target=self._run)
+
+    def publish(
+        self, topic: str, message: Any, reliable: bool = True, frame: str = 'optical'
+    ) -> None:
+        """Publish a message at each turn, with the stamp of then."""
+        way = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        quality = QoSProfile(depth=5, reliability=way)
+        message.header = Header(frame_id=frame)
+        self._outputs.append((self.node.create_publisher(type(message), topic, quality), message))
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and leave the graph."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def _run(self) -> None:
+        while not self._stop.wait(1 / self.rate_hz):
+            nanoseconds = time.time_ns() + round(self.clock_s * 1e9)
+            for publisher, message in self._outputs:
+                message.header.stamp.sec, message.header.stamp.nanosec = divmod(nanoseconds, 10**9)
+                publisher.publish(message)
+
+
+@pytest.fixture
+def domain(ros_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a domain in which nothing else of the tests is."""
+    number = str((int(ros_environment['ROS_DOMAIN_ID']) + 50) % 101 + 1)
+    for name, value in ros_environment.items():
+        if name.startswith(('ROS_', 'FASTDDS_', 'FASTRTPS_')):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv('ROS_DOMAIN_ID', number)
+    return number
+
+
+@pytest.fixture
+def driver(domain: str) -> Iterator[Driver]:
+    """Return drivers without anything to publish, in a domain of their own."""
+    driver = Driver(domain)
+    yield driver
+    driver.stop()
+
+
+@pytest.fixture
+def start_module(ros_environment: dict[str, str]) -> Iterator[Callable[..., Any]]:
+    """Return a function that runs a module of adabins_ros.ros; what still runs is killed."""
+    started = []
+
+    def start(module: str, *words: object, domain: str = '', **popen: Any) -> Any:
+        elsewhere = {'ROS_DOMAIN_ID': domain} if domain else {}
+        process = subprocess.Popen(
+            [sys.executable, '-m', f'adabins_ros.ros.{module}', *map(str, words)],
+            env={**ros_environment, 'COLUMNS': '200', **elsewhere},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **popen,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope='session')

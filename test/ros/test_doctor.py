@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doctor finds what is wrong with a robot, in a sentence with its remedy, and only that."""
+"""The doctor finds what is wrong with a driver, in a sentence with its remedy, and only that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from typing import Any
 
 from adabins_ros.doctor.checks import (
@@ -23,8 +21,6 @@ import pytest
 pytest.importorskip('rclpy')
 
 from adabins_ros.ros.observing import observe  # noqa: E402, I100
-import rclpy  # noqa: E402
-from rclpy.context import Context  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header, String  # noqa: E402
@@ -35,85 +31,29 @@ LATCHED = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 K = [50.0, 0.0, 32.0, 0.0, 50.0, 24.0, 0.0, 0.0, 1.0]
 
 
-@pytest.fixture
-def domain(ros_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return a domain in which nothing else of the tests is."""
-    number = str((int(ros_environment['ROS_DOMAIN_ID']) + 50) % 101 + 1)
-    for name, value in ros_environment.items():
-        if name.startswith(('ROS_', 'FASTDDS_', 'FASTRTPS_')):
-            monkeypatch.setenv(name, value)
-    monkeypatch.setenv('ROS_DOMAIN_ID', number)
-    return number
+def camera(driver: Any, name: str = '/camera', **changes: Any) -> None:
+    """Publish the images of a camera, and its camera_info."""
+    fields = {'encoding': 'rgb8', 'frame': 'optical', 'k': K, 'info_frame': 'optical'}
+    fields |= changes
+    size = {'height': 48, 'width': 64}
+    image = Image(**size, encoding=fields['encoding'], step=192, data=bytes(48 * 192))
+    driver.publish(f'{name}/image_raw', image, False, fields['frame'])
+    if fields['k']:
+        info = CameraInfo(**size, k=fields['k'])
+        driver.publish(f'{name}/camera_info', info, frame=fields['info_frame'])
 
 
-class Robot:
-    """The camera driver of a robot, which publishes until it is stopped."""
-
-    def __init__(self, domain: str) -> None:
-        self.context = Context()
-        rclpy.init(context=self.context, args=[], domain_id=int(domain))
-        self.node = rclpy.create_node('driver', context=self.context)
-        self.rate_hz, self.clock_s = 10.0, 0.0
-        self._stop = threading.Event()
-        self._outputs: list[tuple[Any, Any]] = []
-        self._thread = threading.Thread(target=self._run)
-
-    def publish(
-        self, topic: str, message: Any, quality: QoSProfile = RELIABLE, frame: str = 'optical'
-    ) -> None:
-        """Publish a message again and again, with the stamp of now."""
-        message.header = Header(frame_id=frame)
-        self._outputs.append((self.node.create_publisher(type(message), topic, quality), message))
-
-    def camera(self, name: str = '/camera', **changes: Any) -> None:
-        """Publish the images of a camera, and its camera_info."""
-        fields = {'encoding': 'rgb8', 'frame': 'optical', 'k': K, 'info_frame': 'optical'}
-        fields |= changes
-        size = {'height': 48, 'width': 64}
-        image = Image(**size, encoding=fields['encoding'], step=192, data=bytes(48 * 192))
-        self.publish(f'{name}/image_raw', image, BEST_EFFORT, fields['frame'])
-        if fields['k']:
-            info = CameraInfo(**size, k=fields['k'])
-            self.publish(f'{name}/camera_info', info, frame=fields['info_frame'])
-
-    def tf(self, quality: QoSProfile = LATCHED) -> None:
-        """Publish something on /tf_static; the type of TF is none of pip's."""
-        self.node.create_publisher(String, '/tf_static', quality)
-
-    def start(self) -> None:
-        """Begin to publish."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End, and leave the graph."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-        self.node.destroy_node()
-        self.context.try_shutdown()
-
-    def _run(self) -> None:
-        while not self._stop.wait(1 / self.rate_hz):
-            nanoseconds = time.time_ns() + round(self.clock_s * 1e9)
-            for publisher, message in self._outputs:
-                message.header.stamp.sec, message.header.stamp.nanosec = divmod(nanoseconds, 10**9)
-                publisher.publish(message)
+def tf(driver: Any, quality: QoSProfile = LATCHED) -> None:
+    """Publish something on /tf_static; the type of TF is none of pip's."""
+    driver.node.create_publisher(String, '/tf_static', quality)
 
 
 @pytest.fixture
-def robot(domain: str) -> Iterator[Robot]:
-    """Return a robot without anything."""
-    robot = Robot(domain)
-    yield robot
-    robot.stop()
-
-
-@pytest.fixture
-def examine(robot: Robot) -> Callable[..., list[Check]]:
+def examine(driver: Any) -> Callable[..., list[Check]]:
     """Return a function that starts the robot and returns what is found."""
 
     def look(*topics: str | None, transport: str = 'raw', seconds: float = 2.0) -> list[Check]:
-        robot.start()
+        driver.start()
         asked = [*topics, None, None][:2]
         return check_robot(observe([], *asked, transport, seconds))
 
@@ -125,9 +65,9 @@ def wrong(checks: list[Check]) -> str:
     return '\n'.join(f'{x.subject}: {x.text}; {x.remedy}' for x in checks if x.is_wrong)
 
 
-def test_nothing_is_found_where_all_is_well(robot, examine):
-    robot.camera()
-    robot.tf()
+def test_nothing_is_found_where_all_is_well(driver, examine):
+    camera(driver)
+    tf(driver)
     checks = examine()
     assert wrong(checks) == ''
     texts = {check.subject: check.text for check in checks}
@@ -136,10 +76,10 @@ def test_nothing_is_found_where_all_is_well(robot, examine):
     assert texts['camera_info'] == '/camera/camera_info: fx 50.0 px'
 
 
-def test_it_finds_a_subscription_whose_qos_does_not_match(robot, examine):
-    robot.camera()
-    robot.tf(RELIABLE)
-    robot.node.create_subscription(Image, '/camera/image_raw', print, RELIABLE)
+def test_it_finds_a_subscription_whose_qos_does_not_match(driver, examine):
+    camera(driver)
+    tf(driver, RELIABLE)
+    driver.node.create_subscription(Image, '/camera/image_raw', print, RELIABLE)
     found = wrong(examine())
     assert 'QoS: /driver can not hear /driver on /camera/image_raw: ' in found
     assert 'qos_overrides' in found
@@ -147,35 +87,35 @@ def test_it_finds_a_subscription_whose_qos_does_not_match(robot, examine):
     assert found.count('\n') == 1
 
 
-def test_it_finds_a_camera_info_with_zero_k(robot, examine):
-    robot.camera(k=[0.0] * 9)
-    robot.tf()
+def test_it_finds_a_camera_info_with_zero_k(driver, examine):
+    camera(driver, k=[0.0] * 9)
+    tf(driver)
     found = wrong(examine())
     assert found.startswith('camera_info: ')
     assert 'has K with fx = 0, fy = 0 (uncalibrated); calibrate' in found
     assert 'horizontal_fov_deg' in found
 
 
-def test_it_finds_images_without_a_camera_info(robot, examine):
-    robot.camera(k=None)
-    robot.tf()
+def test_it_finds_images_without_a_camera_info(driver, examine):
+    camera(driver, k=None)
+    tf(driver)
     assert '/camera/image_raw has no camera_info beside it: calibrate' in wrong(examine())
     found = wrong(check_robot(observe([], '/camera/image_raw', None, 'raw', 1.0)))
     assert 'nobody publishes /camera/camera_info, so there are no points' in found
     assert 'horizontal_fov_deg' in found
 
 
-def test_it_finds_two_publishers_of_one_camera_info(robot, examine):
-    robot.camera()
-    robot.tf()
-    robot.publish('/camera/camera_info', CameraInfo(height=48, width=64, k=K))
+def test_it_finds_two_publishers_of_one_camera_info(driver, examine):
+    camera(driver)
+    tf(driver)
+    driver.publish('/camera/camera_info', CameraInfo(height=48, width=64, k=K))
     found = wrong(examine())
     assert found.startswith('camera_info: 2 publishers on /camera/camera_info: /driver, /driver')
     assert 'stop all but one' in found
 
 
-def test_it_finds_that_there_is_no_tf(robot, examine):
-    robot.camera()
+def test_it_finds_that_there_is_no_tf(driver, examine):
+    camera(driver)
     found = wrong(examine())
     assert found.startswith('frames: there is no TF, so nobody knows where optical is')
     assert 'static_transform_publisher --frame-id base_link --child-frame-id optical' in found
@@ -189,28 +129,28 @@ def test_it_finds_that_there_is_no_tf(robot, examine):
         (-1e8, 'play the recording with --clock and set use_sim_time'),
     ],
 )
-def test_it_finds_a_clock_that_is_behind_or_ahead(robot, examine, clock_s, words):
-    robot.clock_s = clock_s
-    robot.camera()
-    robot.tf()
+def test_it_finds_a_clock_that_is_behind_or_ahead(driver, examine, clock_s, words):
+    driver.clock_s = clock_s
+    camera(driver)
+    tf(driver)
     found = wrong(examine())
     assert found.startswith('clock: images are ')
     assert words in found
 
 
-def test_it_finds_an_encoding_that_nobody_knows(robot, examine):
-    robot.camera(encoding='rgb9')
-    robot.tf()
+def test_it_finds_an_encoding_that_nobody_knows(driver, examine):
+    camera(driver, encoding='rgb9')
+    tf(driver)
     found = wrong(examine())
     assert found.startswith('images: /camera/image_raw can not be used: ')
     assert 'rgb9' in found
     assert 'set the camera driver to rgb8' in found
 
 
-def test_it_finds_a_rate_below_one_hertz(robot, examine):
-    robot.rate_hz = 0.6
-    robot.camera()
-    robot.tf()
+def test_it_finds_a_rate_below_one_hertz(driver, examine):
+    driver.rate_hz = 0.6
+    camera(driver)
+    tf(driver)
     found = wrong(examine(seconds=5.0))
     assert found.startswith('rate: /camera/image_raw: 64x48, 0.')
     assert 'raise the frame rate' in found
@@ -248,10 +188,10 @@ def test_it_finds_a_tiny_shared_memory(ros_environment, domain):
     assert done.returncode == 1
 
 
-def test_the_exit_status_says_whether_something_was_found(robot, ros_environment, domain):
-    robot.camera()
-    robot.tf()
-    robot.start()
+def test_the_exit_status_says_whether_something_was_found(driver, ros_environment, domain):
+    camera(driver)
+    tf(driver)
+    driver.start()
     environment = {**ros_environment, 'ROS_DOMAIN_ID': domain, 'COLUMNS': '300'}
     well, ill = (
         subprocess.run(command(*options), env=environment, capture_output=True, text=True)
@@ -263,34 +203,35 @@ def test_the_exit_status_says_whether_something_was_found(robot, ros_environment
     assert "'adabins-moon' is not a preset" in ill.stdout
 
 
-def test_several_cameras_are_listed(robot, examine):
-    robot.camera('/left')
-    robot.camera('/right')
+def test_several_cameras_are_listed(driver, examine):
+    camera(driver, '/left')
+    camera(driver, '/right')
     found = wrong(examine())
     assert 'there are 2 cameras (/left/image_raw, /right/image_raw)' in found
 
 
-def test_compressed_images_are_looked_at_too(robot, examine):
-    robot.tf()
-    robot.publish('/wifi/image_raw/compressed', CompressedImage(format='jpeg', data=b'no picture'))
-    robot.publish('/wifi/camera_info', CameraInfo(height=48, width=64, k=K))
+def test_compressed_images_are_looked_at_too(driver, examine):
+    tf(driver)
+    image = CompressedImage(format='jpeg', data=b'no picture')
+    driver.publish('/wifi/image_raw/compressed', image)
+    driver.publish('/wifi/camera_info', CameraInfo(height=48, width=64, k=K))
     found = wrong(examine(transport='compressed'))
     assert found.startswith('images: /wifi/image_raw/compressed can not be used: ')
 
 
-def test_frames_that_differ_and_images_that_do_not_come_are_found(robot, examine):
-    robot.tf()
-    robot.camera(info_frame='other')
-    robot.node.create_publisher(Image, '/silent/image_raw', 5)
+def test_frames_that_differ_and_images_that_do_not_come_are_found(driver, examine):
+    tf(driver)
+    camera(driver, info_frame='other')
+    driver.node.create_publisher(Image, '/silent/image_raw', 5)
     assert "frames: images are in 'optical', their camera_info is in 'other'" in wrong(examine())
     found = wrong(check_robot(observe([], '/silent/image_raw', None, 'raw', 0.5)))
     assert '/silent/image_raw is published, but nothing came in 0.5 s' in found
 
 
-def test_a_topic_that_nobody_publishes_or_that_carries_something_else_is_found(robot, examine):
-    robot.camera()
-    robot.tf()
-    robot.publish('/camera/image', CompressedImage(format='jpeg'))
+def test_a_topic_that_nobody_publishes_or_that_carries_something_else_is_found(driver, examine):
+    camera(driver)
+    tf(driver)
+    driver.publish('/camera/image', CompressedImage(format='jpeg'))
     found = wrong(examine('/nowhere/image', '/camera/camera_info'))
     assert 'images: nobody publishes /nowhere/image; start the camera, or name its topic' in found
     assert 'the one camera is /camera/image_raw' in found

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 import json
 import os
 from pathlib import Path
@@ -109,25 +110,9 @@ def listener(ros_context) -> Iterator[Listener]:
 
 
 @pytest.fixture
-def play(ros_environment) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Return a function that starts the player; what still runs at the end is killed."""
-    started = []
-
-    def start(*arguments: object) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, '-m', 'adabins_ros.ros.play_bag', *map(str, arguments)],
-            env={**ros_environment, 'COLUMNS': '200'},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+def play(start_module: Any) -> Callable[..., subprocess.Popen[str]]:
+    """Return a function that starts the player."""
+    return partial(start_module, 'play_bag')
 
 
 def output_of(process: subprocess.Popen[str], status: int = 0) -> str:

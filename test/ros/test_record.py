@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 import resource
 import signal
-import subprocess
-import sys
-import threading
 import time
 from typing import Any
 
@@ -29,9 +27,6 @@ pytest.importorskip('rclpy')
 
 from adabins_ros.camera_topics import find_truth, GraphTopic  # noqa: E402, I100
 from adabins_ros.ros.recorder import choose_topics  # noqa: E402
-import rclpy  # noqa: E402
-from rclpy.context import Context  # noqa: E402
-from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import (  # noqa: E402
     CameraInfo,
     CompressedImage,
@@ -44,111 +39,36 @@ WIDTH, HEIGHT = 64, 48
 CAMERA = PinholeCamera(WIDTH, HEIGHT, 50.0, 50.0, 31.5, 23.5)
 
 
-@pytest.fixture
-def domain(ros_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return a domain in which nothing else of the tests is."""
-    number = str((int(ros_environment['ROS_DOMAIN_ID']) + 25) % 101 + 1)
-    for name, value in ros_environment.items():
-        if name.startswith(('ROS_', 'FASTDDS_', 'FASTRTPS_')):
-            monkeypatch.setenv(name, value)
-    monkeypatch.setenv('ROS_DOMAIN_ID', number)
-    return number
+def camera(driver: Any, compressed: bool = False) -> None:
+    """Publish the images of a camera, and its camera_info."""
+    driver.rate_hz = 20.0
+    pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    image = Image(**ros_fields(image_fields(pixels, 'rgb8')))
+    driver.publish('/cam/image_raw', image, reliable=False)
+    driver.publish('/cam/camera_info', CameraInfo(**ros_fields(camera_info_fields(CAMERA))))
+    if compressed:
+        fields = ros_fields(compressed_rgb_fields(pixels))
+        driver.publish('/cam/image_raw/compressed', CompressedImage(**fields))
 
 
-class Rig:
-    """A colour camera and what measures the truth, which publish until they are stopped."""
-
-    def __init__(self, domain: str, rate_hz: float = 20.0) -> None:
-        self.context = Context()
-        rclpy.init(context=self.context, args=[], domain_id=int(domain))
-        self.node = rclpy.create_node('rig', context=self.context)
-        self._period_s = 1 / rate_hz
-        self._outputs: list[tuple[Any, Any]] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def publish(self, topic: str, message: Any, reliable: bool = True) -> None:
-        """Publish a message again and again, with the stamp of now."""
-        way = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        quality = QoSProfile(depth=5, reliability=way)
-        message.header.frame_id = 'optical'
-        self._outputs.append((self.node.create_publisher(type(message), topic, quality), message))
-
-    def camera(self, compressed: bool = False) -> None:
-        """Publish the images of a camera, and its camera_info."""
-        pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-        image = Image(**ros_fields(image_fields(pixels, 'rgb8')))
-        self.publish('/cam/image_raw', image, reliable=False)
-        self.publish('/cam/camera_info', CameraInfo(**ros_fields(camera_info_fields(CAMERA))))
-        if compressed:
-            fields = ros_fields(compressed_rgb_fields(pixels))
-            self.publish('/cam/image_raw/compressed', CompressedImage(**fields))
-
-    def depth(self) -> None:
-        """Publish registered depth images."""
-        millimetres = np.full((HEIGHT, WIDTH), 2000, np.uint16)
-        image = Image(**ros_fields(image_fields(millimetres, '16UC1')))
-        self.publish('/cam/aligned_depth_to_color/image_raw', image, reliable=False)
-
-    def start(self) -> None:
-        """Begin to publish."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End, and leave the graph."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-        self.node.destroy_node()
-        self.context.try_shutdown()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._period_s):
-            now = time.time_ns()
-            for publisher, message in self._outputs:
-                message.header.stamp.sec, message.header.stamp.nanosec = divmod(now, 10**9)
-                publisher.publish(message)
+def depth(driver: Any) -> None:
+    """Publish registered depth images."""
+    millimetres = np.full((HEIGHT, WIDTH), 2000, np.uint16)
+    image = Image(**ros_fields(image_fields(millimetres, '16UC1')))
+    driver.publish('/cam/aligned_depth_to_color/image_raw', image, reliable=False)
 
 
 @pytest.fixture
-def rig(domain: str) -> Iterator[Rig]:
-    """Return a rig without sensors."""
-    rig = Rig(domain)
-    yield rig
-    rig.stop()
-
-
-Begin = Callable[..., 'subprocess.Popen[str]']
-
-
-@pytest.fixture
-def begin(ros_environment: dict[str, str], domain: str, tmp_path: Path) -> Iterator[Begin]:
+def begin(start_module: Any, domain: str, tmp_path: Path) -> Callable[..., Any]:
     """Return a function that starts the recorder of tmp_path/run.mcap."""
-    started = []
-
-    def start(*options: object, **popen: Any) -> subprocess.Popen[str]:
-        words = [sys.executable, '-m', 'adabins_ros.ros.record_command', *map(str, options)]
-        process = subprocess.Popen(
-            [*words, '--output', str(tmp_path / 'run.mcap')],
-            env={**ros_environment, 'ROS_DOMAIN_ID': domain},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            **popen,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    words = ('--output', tmp_path / 'run.mcap')
+    return partial(start_module, 'record_command', *words, domain=domain)
 
 
-def test_a_depth_camera_is_recorded_throttled_and_checked(rig, begin, tmp_path):
-    rig.camera(compressed=True)
-    rig.depth()
-    rig.start()
+def test_a_depth_camera_is_recorded_throttled_and_checked(driver, begin, tmp_path):
+    camera(driver, compressed=True)
+    depth(driver)
+    driver.start()
     process = begin('--rate', 5, '--seconds', 3)
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0, said
@@ -173,8 +93,8 @@ def test_a_depth_camera_is_recorded_throttled_and_checked(rig, begin, tmp_path):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_lidar_is_recorded_until_a_signal_and_nothing_is_lost(rig, begin, tmp_path, number):
-    rig.camera()
+def test_a_lidar_is_recorded_until_a_signal_and_nothing_is_lost(driver, begin, tmp_path, number):
+    camera(driver)
     cloud = np.zeros((1, 50), [('x', '<f4'), ('y', '<f4'), ('z', '<f4')])
     cloud['z'] = 2.0
     fields = ros_fields(cloud_fields(cloud))
@@ -182,8 +102,8 @@ def test_a_lidar_is_recorded_until_a_signal_and_nothing_is_lost(rig, begin, tmp_
         PointField(name=name, offset=offset, datatype=kind, count=count)
         for name, offset, kind, count in fields['fields']
     ]
-    rig.publish('/lidar/points', PointCloud2(**fields))
-    rig.start()
+    driver.publish('/lidar/points', PointCloud2(**fields))
+    driver.start()
     process = begin()
     for line in process.stdout:
         if line.startswith('recording '):
@@ -202,10 +122,10 @@ def test_a_lidar_is_recorded_until_a_signal_and_nothing_is_lost(rig, begin, tmp_
         assert f'{counts[topic]:8} {topic}' in said
 
 
-def test_what_a_full_disk_took_can_still_be_read(rig, begin, tmp_path):
-    rig.camera()
-    rig.depth()
-    rig.start()
+def test_what_a_full_disk_took_can_still_be_read(driver, begin, tmp_path):
+    camera(driver)
+    depth(driver)
+    driver.start()
 
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
@@ -220,10 +140,10 @@ def test_what_a_full_disk_took_can_still_be_read(rig, begin, tmp_path):
     assert count > 30
 
 
-def test_it_ends_by_size(rig, begin, tmp_path):
-    rig.camera()
-    rig.depth()
-    rig.start()
+def test_it_ends_by_size(driver, begin, tmp_path):
+    camera(driver)
+    depth(driver)
+    driver.start()
     process = begin('--megabytes', 2)
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0, said
@@ -231,9 +151,9 @@ def test_it_ends_by_size(rig, begin, tmp_path):
     assert 1.9e6 < (tmp_path / 'run.mcap').stat().st_size < 5e6
 
 
-def test_without_a_sensor_of_the_truth_it_says_so_and_leaves_nothing(rig, begin, tmp_path):
-    rig.camera()
-    rig.start()
+def test_without_a_sensor_of_the_truth_it_says_so_and_leaves_nothing(driver, begin, tmp_path):
+    camera(driver)
+    driver.start()
     process = begin('--wait', 2)
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 1
