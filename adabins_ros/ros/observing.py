@@ -30,7 +30,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 NAME = 'doctor'
 DISCOVERY_S, SETTLED_S = 5.0, 1.5
-"""Longest time for the graph to show, and how long it must stay the same, seconds."""
+"""Longest time for the graph to show, and how long what it shows must stay the same, seconds."""
 _EVERYBODYS = ('/rosout', '/parameter_events')
 
 
@@ -79,10 +79,12 @@ def observe(
 
 
 def _wait_for_graph(node: Node, spin: Callable[[float], None]) -> None:
-    """Wait until no further topic appears."""
+    """Wait until topics have appeared, and no further one does."""
     start = changed = time.monotonic()
     known = published_topics(node)
-    while time.monotonic() - changed < SETTLED_S and time.monotonic() - start < DISCOVERY_S:
+    while (now_s := time.monotonic()) - start < DISCOVERY_S:
+        if known and now_s - changed >= SETTLED_S:
+            return
         spin(0.1)
         if (now := published_topics(node)) != known:
             known, changed = now, time.monotonic()

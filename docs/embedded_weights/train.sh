@@ -4,8 +4,10 @@
 #
 #   docs/embedded_weights/train.sh SETS START OUTPUT
 #
-# SETS    folder with the RGB-D folders named in the model card (adabins_ros/weights/adabins-lite.md)
-# START   weights to begin from, see the card
+# SETS    folder with the RGB-D folders named in the model card (adabins_ros/weights/adabins-lite.md);
+#         synthetic_rooms comes from render_rooms.py, open_far are the frames of open_rooms with a
+#         median of 1.3 m or more, open_near the others
+# START   weights to begin from, such as those of the package
 # OUTPUT  new folder
 #
 # An hour and a half on one core without a GPU. The number of steps follows the clock (trainer.max_minutes).

@@ -91,8 +91,7 @@ def test_the_scale_of_a_kitchen_flickers_a_third_less(
     plain, steady = alone(predictor, frames), smoothed(predictor, frames)
     before, d1_before = jitter_and_d1(plain, frames)
     after, d1_after = jitter_and_d1(steady, frames)
-    # Depth is steadier by .3 to .36 with the weights that were tried.
-    assert after < 0.71 * before
+    assert after < 0.7 * before
     assert d1_after > d1_before - 0.005
     assert max(map(change, steady, plain)) < 0.1
 
