@@ -5,11 +5,11 @@ Measure the depth node under a camera: start, rate, latency, processor and memor
 `python benchmarks/node_under_load.py [--sizes 640x480 ...] [--seconds 20 | --minutes 10]`
 
 Three processes over real DDS: this one subscribes to what the node publishes, another is the
-camera (a smooth picture that moves, best effort) and waits for the node, the third is `adabins
-node`. "To publish" is the node's own figure, from the image's arrival in its process; "to
-subscriber" is from the camera's stamp to the arrival of the last topic here, and so has both
-transports in it. The first start on a machine also chooses and builds an engine. With --minutes
-it is the endurance run: resident memory after the first minute against the end.
+camera (a smooth picture that moves, best effort) and waits for the node, the third is the node as
+the launch file starts it. "To publish" is the node's own figure, from the image's arrival in its
+process; "to subscriber" is from the camera's stamp to the arrival of the last topic here, and so
+has both transports in it. The first start on a machine also chooses and builds an engine. With
+--minutes it is the endurance run: resident memory after the first minute against the end.
 """
 
 import argparse
@@ -196,7 +196,7 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
     started = time.monotonic()
     node = subprocess.Popen(
         [
-            *(sys.executable, '-m', 'adabins_ros.cli', 'node', '--ros-args', '-p'),
+            *(sys.executable, '-m', 'adabins_ros.ros.depth_node', '--ros-args', '-p'),
             *(f'model:={options.model}', '-p', f'engine:={options.engine}', '-p'),
             *('camera_height:=1.0', '--log-level', 'warn'),
         ],

@@ -10,7 +10,7 @@ import time
 import traceback
 from typing import Any, TYPE_CHECKING
 
-from adabins_ros.freed_memory import return_freed_memory
+from adabins_ros.freed_memory import loading_apart, return_freed_memory
 from adabins_ros.ros.camera_stream import CameraStream
 from adabins_ros.ros.declared_parameters import DepthNodeParameters
 from adabins_ros.ros.diagnostics import ThrottledWarnings
@@ -122,7 +122,8 @@ class DepthNode(LifecycleNode):
         start = time.perf_counter()
         self._model_state = file_state(settings.model)
         try:
-            self._predictor = load_predictor(settings)
+            with loading_apart():
+                self._predictor = load_predictor(settings)
             self._make_streams()
             for stream in self._streams:
                 stream.announce(self._predictor)
@@ -138,7 +139,6 @@ class DepthNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._problem = None
         self._tell_model(ModelStatus(settings.model))
-        return_freed_memory()
         self.get_logger().info(
             f'{self._predictor.description}, loaded in {time.perf_counter() - start:.1f} s'
         )

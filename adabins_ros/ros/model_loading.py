@@ -11,7 +11,7 @@ from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
 
-from adabins_ros.freed_memory import return_freed_memory
+from adabins_ros.freed_memory import loading_apart, return_freed_memory
 from adabins_ros.ros.parameters import DepthNodeSettings
 import numpy as np
 
@@ -162,7 +162,8 @@ class ModelChanges:
             return
         change.file_state = file_state(change.settings.model)
         try:
-            change.predictor = load_predictor(change.settings, change.image_sizes, is_wanted)
+            with loading_apart():
+                change.predictor = load_predictor(change.settings, change.image_sizes, is_wanted)
         except Exception as error:  # whatever it is, the model that runs goes on
             change.problem = in_words(error)
         self._loaded(change)
