@@ -110,13 +110,19 @@ class FrameScale:
     def _measure(self, names: list[str], frame: Frame, stamp_s: float) -> None:
         """Take in what every source measured at the time of a frame."""
         reasons = []
+        # Told once: what the first source says of a new place is not to be forgotten for the next.
+        changed = frame.estimated.scene_changed or None
         for name in names:
             try:
                 predicted, measured, std = self._points(name, frame, stamp_s)
             except (EvidenceError, MessageError, CameraError) as error:
                 reasons.append(str(error))
                 continue
-            if not self._scale.update(predicted, measured, std, stamp_s=stamp_s, source=name):
+            if self._scale.update(
+                predicted, measured, std, stamp_s=stamp_s, source=name, scene_changed=changed
+            ):
+                changed = None
+            else:
                 reasons.append(self._scale.reason)
         self._scale.refuse('; '.join(reasons))
 

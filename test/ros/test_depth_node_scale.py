@@ -10,7 +10,7 @@ from adabins_ros.evaluation import simulated_sensors as simulated
 from adabins_ros.frames import RgbdFolder
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.messages.clouds import read_cloud
-from adabins_ros.messages.images import decode_depth
+from adabins_ros.messages.images import decode_depth, decode_rgb
 from adabins_ros.scale import MetricScale
 from adabins_ros.scale.sensor_points import at_pixels, optical_from_sensor, scan_points
 import numpy as np
@@ -239,6 +239,31 @@ def test_a_scan_that_stops_holds_the_points_back_after_the_timeout(
     assert station.set_parameters(when_unanchored='publish')[0].successful
     found, _ = show(station, image, info, anchored=False)
     np.testing.assert_allclose(decode_depth(found['depth/std']), std, rtol=1e-4)
+
+
+def test_a_range_finder_is_believed_at_once_where_the_scene_changes(station, image, info):
+    depth, _ = as_it_is(station, image, info)
+    elsewhere = Image(height=72, width=96, encoding='rgb8', step=288)
+    elsewhere.data = np.ascontiguousarray(decode_rgb(image)[::-1]).tobytes()
+    finder = Range(min_range=0.05, max_range=40.0)
+    sensor = Sensor(station, 'range', finder)
+
+    def measured(picture: Image, metres: float) -> dict[str, str]:
+        finder.range = metres
+        sensor.publish()
+        station.spin_for(lambda: False, 0.05)
+        return show(station, picture, info)[1]
+
+    near = float(depth[36, 48])
+    station.spin_until(lambda: measured(image, near)['anchored'] == 'true')
+    for _ in range(3):
+        measured(image, near)
+    # A jump of one point is an outlier while the camera goes on to see the same.
+    assert measured(image, 12 * near)['reason'].startswith('outlier: one point of range')
+    assert measured(image, near)['reason'] == ''
+    status = measured(elsewhere, 12 * near)
+    assert status['reason'] == '' and float(status['factor']) > 2
+    sensor.leave()
 
 
 def test_sources_that_contradict_each_other_are_not_believed(station, image, info):
