@@ -130,7 +130,7 @@ def anchored(frames: list[View], step_s: float, look: Look, spoil: Spoil) -> dic
     """Return what MetricScale makes of a recording, and what the plain median would."""
     rng, scale = np.random.default_rng(0), MetricScale()
     result: dict[str, list[float]] = {
-        name: [] for name in ('d1', 'plain', 'covered', 'anchored', 'ms')
+        name: [] for name in ('d1', 'plain', 'covered', 'measured', 'ms', 'where', 'median')
     }
     for number, view in enumerate(frames):
         stamp = number * step_s
@@ -154,8 +154,12 @@ def anchored(frames: list[View], step_s: float, look: Look, spoil: Spoil) -> dic
         result['plain'].append(d1(plain * view.depth, view.true))
         inside = np.abs(depth[known] - view.true[known]) < spread[known]
         result['covered'].append(float(inside.mean()))
-        result['anchored'].append(float(fit.anchored))
-    return {name: float(np.mean(values)) for name, values in result.items()}
+        result['measured'].append(float(fit.anchored and fit.age_s == 0))
+        if fit.anchored and fit.age_s == 0:
+            result['where'].append(result['d1'][-1])
+            true_scale = np.median(view.true[known] / view.depth[known])
+            result['median'].append(d1(true_scale * view.depth, view.true))
+    return {name: float(np.mean(values or [np.nan])) for name, values in result.items()}
 
 
 def main() -> None:
@@ -197,6 +201,18 @@ def main() -> None:
             table.add_row(name, str(found['frames']), *(f'{value:.3f}' for value in rows[-1]))
         table.add_row('mean', '', *(f'{value:.3f}' for value in np.mean(rows, axis=0)))
         console.print(table)
+    table = Table(
+        title='frames that were measured, their d1, with their true median', title_justify='left'
+    )
+    for heading in ('way', 'share of frames', 'd1', 'true median'):
+        table.add_column(heading)
+    for way in WAYS:
+        means = [
+            np.nanmean([found[way][key] for found in figures.values()])
+            for key in ('measured', 'where', 'median')
+        ]
+        table.add_row(way, *(f'{value:.3f}' for value in means))
+    console.print(table)
     for name in ('row', 'one range'):
         spent = np.mean([found[name]['ms'] for found in figures.values()])
         console.print(f'update and at, {name}: {spent:.2f} ms')

@@ -13,7 +13,8 @@ are alike. The network is not part of this: its depth is made once.
 
 A second table tells what each further product of the node costs, alone and beside the points, with
 which it shares the gates: processor time of the thread that makes it, without publishing, as the
-node's diagnostics count it. What nobody subscribes to is not made.
+node's diagnostics count it. What nobody subscribes to is not made. A third tells what each source
+of the true scale costs, from its message to the scaled estimate.
 """
 
 from __future__ import annotations
@@ -45,6 +46,23 @@ DENSITIES = {'all points': 1, 'a quarter': 2}
 PAUSE_S = 0.03
 """Long enough for the subscriber to take a frame, as between the frames of a camera."""
 SUBSCRIBERS_TIMEOUT_S = 20.0
+
+
+class OneSource:
+    """One message that is always the nearest, in place of the node's `ScaleSources`."""
+
+    def __init__(self, node: Any, name: str, message: Any) -> None:
+        from adabins_ros.ros.scale_sources import Transforms
+
+        self.name, self.message, self.transforms = name, message, Transforms(node)
+
+    def active(self, settings: Any) -> list[str]:
+        """Return the one name; none for ''."""
+        return [self.name] if self.name else []
+
+    def nearest(self, name: str, stamp_s: float, tolerance_s: float) -> Any:
+        """Return the message."""
+        return self.message
 
 
 class UsualWay:
@@ -153,6 +171,69 @@ def frame(width: int, height: int) -> tuple[Any, NDArray[np.float32], NDArray[np
     return message, depth, np.asarray(depth * np.float32(0.05))
 
 
+def scale_works(node: Any, image: Any, camera: Any) -> dict[str, Callable[[], Any]]:
+    """Return what anchors a frame, by source; all measure the depth times 1.3 but the floor."""
+    from adabins_ros.geometry.projection import rays
+    from adabins_ros.inference.estimate import DepthEstimate
+    from adabins_ros.messages.fields import ReusedArrays
+    from adabins_ros.ros.frame import Frame
+    from adabins_ros.ros.frame_scale import FrameScale
+    from adabins_ros.ros.parameters import DepthNodeSettings
+    from adabins_ros.scale.floor import down_in_camera
+    from sensor_msgs.msg import Image, LaserScan, PointCloud2, PointField, Range
+
+    # A floor 1 m below, a wall 6 m away, and noise.
+    directions = np.dstack([rays(camera), np.ones((camera.height, camera.width))])
+    with np.errstate(divide='ignore'):
+        floor = 1.0 / np.tensordot(directions, down_in_camera(15.0), 1)
+    noise = np.random.default_rng(0).normal(1, 0.03, floor.shape)
+    depth = (np.where((floor > 0) & (floor < 6), floor, 6) * noise).astype(np.float32)
+    ends = np.zeros(0, np.float32)
+    estimate = DepthEstimate(depth, np.asarray(0.1 * depth), ends, depth.shape)
+    # In the camera's body frame: x forward, y left, z up.
+    x, y, z = np.moveaxis(directions * (1.3 * depth)[..., None], -1, 0)
+    body = np.stack([z, -x, -y], -1).astype(np.float32)
+    some = np.random.default_rng(1).permutation(depth.size)[:30_000]
+    cloud = PointCloud2(height=1, width=some.size, point_step=12, row_step=12 * some.size)
+    cloud.fields = [
+        PointField(name=n, offset=4 * i, datatype=7, count=1) for i, n in enumerate('xyz')
+    ]
+    cloud.data = array.array('B', body.reshape(-1, 3)[some].tobytes())
+    line = body[depth.shape[0] // 2]
+    scan = LaserScan(angle_min=-np.pi / 2, angle_max=np.pi / 2, angle_increment=np.pi / 720)
+    scan.range_min, scan.range_max = 0.05, 30.0
+    ranges = np.full(721, np.inf)
+    beams = np.rint((np.arctan2(line[:, 1], line[:, 0]) - scan.angle_min) / scan.angle_increment)
+    ranges[beams.astype(int)] = np.hypot(line[:, 0], line[:, 1])
+    scan.ranges = ranges.tolist()
+    middle = float(1.3 * depth[depth.shape[0] // 2, depth.shape[1] // 2])
+    chip = (1.3 * depth[30::60, 40::80]).astype(np.float32)
+    chip = Image(
+        height=8, width=8, encoding='32FC1', step=32, data=array.array('B', chip.tobytes())
+    )
+    messages = {
+        'none': None,
+        'range': Range(min_range=0.05, max_range=40.0, range=middle),
+        'scan': scan,
+        'depth': chip,
+        'cloud': cloud,
+        'floor': None,
+    }
+    works = {}
+    for name, message in messages.items():
+        source = OneSource(node, name.replace('none', ''), message)
+        settings = DepthNodeSettings(camera_height=1.0, camera_pitch=15.0)
+        frame = Frame(
+            image.header, None, camera, settings, ReusedArrays(), estimate=estimate,
+            model_range=(0.0, MAX_DEPTH),
+        )  # fmt: skip
+        anchor = FrameScale(source)
+        if (anchor.apply(frame).scale.anchored) is (name == 'none'):
+            sys.exit(f'{name} did not give a scale: {anchor.fit.reason}')
+        works[name] = lambda anchor=anchor, frame=frame: anchor.apply(frame)
+    return works
+
+
 def measure(width: int, height: int, rounds: int, only_further: bool) -> dict[str, Any]:
     """Publish a frame in each way in turns; return milliseconds and ratios."""
     from adabins_ros.freed_memory import keep_freed_memory
@@ -241,6 +322,8 @@ def measure(width: int, height: int, rounds: int, only_further: bool) -> dict[st
         _await_subscribers(list(publishers.values()))
         seconds = in_turns(works, rounds, warm_up=5, pause_s=PAUSE_S)
         seconds |= in_turns(costs, 4 * rounds, warm_up=5, clock=time.thread_time)
+        anchoring = scale_works(node, image, camera)
+        anchored = in_turns(anchoring, 4 * rounds, warm_up=5, clock=time.thread_time)
     finally:
         end(listener)
         node.destroy_node()
@@ -268,6 +351,7 @@ def measure(width: int, height: int, rounds: int, only_further: bool) -> dict[st
             for name in FURTHER
         },
         'points_ms': median_ms(seconds['points']),
+        'scale_ms': {name: median_ms(times) for name, times in anchored.items()},
     }
 
 
@@ -356,7 +440,12 @@ def print_table(figures: dict[str, Any]) -> None:
     for name, row in figures['costs'].items():
         ratio = '{:.2f} ({:.2f} to {:.2f})'.format(*row['x points'])
         further.add_row(name, f'{row["alone_ms"]:.2f}', f'{row["beside_ms"]:.2f}', ratio)
-    for each in (table, further) if table.row_count else (further,):
+    scale = Table(title='The true scale: a frame anchored by each source')
+    scale.add_column('')
+    scale.add_column('ms', justify='right')
+    for name, spent_ms in figures['scale_ms'].items():
+        scale.add_row(name, f'{spent_ms:.2f}')
+    for each in (table, further, scale) if table.row_count else (further, scale):
         Console(width=99).print(each)
 
 

@@ -105,10 +105,10 @@ def nearest_depth(
 
 def _window(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]) -> int:
     """Return a little more than the usual distance of points above each other, px."""
-    strips = columns // _COLUMNS_TOGETHER
-    order = np.lexsort((rows, strips))
-    apart = np.diff(rows[order])[np.diff(strips[order]) == 0]
-    apart = apart[apart > 1]
+    # In one number, strips farther apart than rows can be.
+    places = np.sort(columns // _COLUMNS_TOGETHER * (3 * shape[0]) + rows)
+    apart = np.diff(places)
+    apart = apart[(apart > 1) & (apart < shape[0])]
     spacing = float(np.median(apart)) if apart.size else 1.0
     largest = max(_SMALLEST_WINDOW, max(shape) // _SIZE_PER_WINDOW)
     return min(max(_SMALLEST_WINDOW, math.ceil(_WINDOW_PER_SPACING * spacing) + 1), largest)

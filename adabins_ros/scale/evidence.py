@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 # More points cost time and say no more: neighbours share the network's errors.
-MOST_POINTS = 1000
+MOST_POINTS = 400
 _LARGEST_RELATIVE_STD = 1.0
 
 

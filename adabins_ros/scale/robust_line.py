@@ -21,7 +21,7 @@ _STEP = 0.04
 _HALF_RANGE = 3.0
 _SLOPES = np.array([-0.4, -0.25, -0.1, 0.0, 0.1, 0.25, 0.45, 0.7])
 _ITERATIONS = 12
-_SETTLED = 1e-4
+_SETTLED = 5e-4
 
 _PLACES = np.arange(round(2 * _HALF_RANGE / _STEP))
 _LAGS = (_PLACES[:, None] - _PLACES) * (_STEP / KERNEL)
