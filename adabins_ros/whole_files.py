@@ -66,6 +66,11 @@ def unfinished_folder(path: Path) -> Iterator[Path]:
         os.close(handle)
 
 
+def is_unfinished(name: str) -> bool:
+    """Tell whether a folder's name is that of one in which a file is, or was, being written."""
+    return name.startswith('.') and _UNFINISHED in name
+
+
 def remove_left_overs(path: Path) -> None:
     """Remove what killed processes began of a file; who still writes it holds a lock."""
     for left in path.parent.glob(f'.{glob.escape(path.name)}{_UNFINISHED}*'):

@@ -2,20 +2,24 @@
 """
 Kill what writes at random moments: what is on disk is whole or absent, and the next one goes on.
 
-`python benchmarks/kill_moments.py [--moments 50] [--kinds checkpoint weights bag frames export]`
+`python benchmarks/kill_moments.py [--moments 50] [--kinds checkpoint weights bag frames ...]`
 
 A process writes one kind of file again and again and is ended by SIGKILL at a moment drawn within
 the time that one takes. Then what has the file's name must be read to its end, and written once
-more it must lie alone: what was killed has left nothing. A row that fails ends the program.
+more it must lie alone: what was killed has left nothing. The last kind, run, is all of a training
+from a recording on, which is begun anew or resumed after the kill, whatever it left, and must
+reach its end. A row that fails ends the program.
 """
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 import os
 from pathlib import Path
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +29,10 @@ from interleaved import write_figures
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / 'adabins_ros' / 'samples' / 'living_room.mcap'
+RUN = (
+    *('data.size=[64,96]', 'data.batch_size=2', 'data.workers=0', 'data.rate=2'),
+    *('trainer.accelerator=cpu', 'trainer.max_steps=8', 'trainer.checkpoint_every=1'),
+)
 
 
 class Kind(NamedTuple):
@@ -134,6 +142,59 @@ def measure(kind: Kind, moments: int, chance: random.Random) -> dict[str, object
     return {'seconds': round(once_s, 2), 'killed': moments, 'whole': whole, 'left over': left}
 
 
+def train(path: Path, model: Path) -> None:
+    """Do a whole run in a folder, or go on with the one that is there."""
+    words = ['--output', path]
+    if (path / 'config.yaml').exists():
+        words += ['--resume']
+    else:
+        words += ['--bags', SAMPLE, *RUN, f'network.model={model}']
+    program = [sys.executable, '-m', 'adabins_ros.cli', 'train', *map(str, words)]
+    with (path.parent / 'said.txt').open('wb') as said:
+        done = subprocess.run(program, cwd=ROOT, stdout=said, stderr=said)
+    if done.returncode:
+        sys.exit(
+            f'training ended with {done.returncode}: {(path.parent / "said.txt").read_text()}'
+        )
+
+
+def kill_training(moments: int, chance: random.Random) -> dict[str, object]:
+    """Kill a run at so many moments, and let the next start do what is left of it."""
+    from adabins_ros.model import AdaBins, AdaBinsConfig, load_model, save_checkpoint
+    import torch
+
+    tiny = (ROOT / 'test' / 'training' / 'tiny_network.json').read_text()
+    begun = left = 0
+    with tempfile.TemporaryDirectory() as folder:
+        model, path = Path(folder) / 'tiny.safetensors', Path(folder) / 'run'
+        save_checkpoint(AdaBins(AdaBinsConfig.model_validate_json(tiny)), model)
+        start = time.perf_counter()
+        train(path, model)
+        once_s = time.perf_counter() - start
+        usual = {entry.name for entry in path.iterdir()}
+        for _ in range(moments):
+            shutil.rmtree(path)
+            child = os.fork()
+            if not child:
+                os.setsid()
+                train(path, model)
+                os._exit(0)
+            time.sleep(chance.uniform(0.0, once_s))
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            names = {entry.name for entry in path.iterdir()} if path.exists() else set()
+            begun += 'config.yaml' in names
+            left += bool(names - usual)
+            if 'last.ckpt' in names:
+                torch.load(path / 'last.ckpt', weights_only=False)
+            train(path, model)
+            names = {entry.name for entry in path.iterdir()}
+            load_model(path / 'best.safetensors')
+            if names - usual:
+                sys.exit(f'run: the next start left of the killed one {names - usual}')
+    return {'seconds': round(once_s, 2), 'killed': moments, 'whole': begun, 'left over': left}
+
+
 def main() -> None:
     """Kill, look, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
@@ -144,10 +205,12 @@ def main() -> None:
     options = parser.parse_args()
     chance, figures = random.Random(options.seed), {}
     print(f'{"":12}{"one takes":>12}{"killed":>8}{"whole":>8}{"absent":>8}{"left over":>11}')
-    for name, kind in kinds().items():
-        if options.kinds and name not in options.kinds:
-            continue
-        found = figures[name] = measure(kind, options.moments, chance)
+    measures: dict[str, Callable[[], dict[str, object]]] = {
+        name: partial(measure, kind, options.moments, chance) for name, kind in kinds().items()
+    }
+    measures['run'] = partial(kill_training, options.moments, chance)
+    for name in options.kinds or measures:
+        found = figures[name] = measures[name]()
         absent = options.moments - int(str(found['whole']))
         print(
             f'{name:12}{found["seconds"]:>10} s{found["killed"]:>8}{found["whole"]:>8}'

@@ -9,11 +9,17 @@ camera (a smooth picture that moves, best effort) and waits for the node, the th
 the launch file starts it. "To publish" is the node's own figure, from the image's arrival in its
 process; "to subscriber" is from the camera's stamp to the arrival of the last topic here, and so
 has both transports in it. The first start on a machine also chooses and builds an engine. With
---minutes it is the endurance run: resident memory after the first minute against the end.
+--minutes it is the endurance run: resident memory after the first minute against the end. "Whole
+frames" have every topic with one stamp, images and camera_info one size, of those of which
+anything came.
+
+A camera with a lens and the picture that belongs to the depth, and a network slowed down:
+`python benchmarks/node_under_load.py --sizes 640x480 --rate 30 --lens --topics depth/image
+color/image color/camera_info --parameters rectify:=true [inference_size:=[1440,1920]]`
 """
 
 import argparse
-from collections import Counter
+from collections import Counter, defaultdict
 import os
 from pathlib import Path
 import random
@@ -29,12 +35,15 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS = (
     *('depth/image', 'depth/image_raw', 'depth/std', 'depth/color', 'points', 'points_clearing'),
-    *('depth/scan', 'color/image', 'depth/image_raw/compressedDepth', 'color/image/compressed'),
+    *('depth/scan', 'color/image', 'color/camera_info', 'color/image/compressed'),
+    'depth/image_raw/compressedDepth',
 )
+SIZED = {'depth/image', 'depth/image_raw', 'depth/std', 'color/image', 'color/camera_info'}
+LENS = [-0.1, 0.01, 0.0, 0.0, 0.0]
 FIRST_DEPTH_TIMEOUT_S = 180.0
 
 
-def camera(frames: int, rate_hz: float, width: int, height: int) -> None:
+def camera(frames: int, rate_hz: float, width: int, height: int, lens: bool) -> None:
     """Publish frames of rgb8, best effort, on an absolute schedule; then wait to be stopped."""
     import cv2
     import rclpy
@@ -51,6 +60,8 @@ def camera(frames: int, rate_hz: float, width: int, height: int) -> None:
     focal = 0.82 * width
     info.k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
     info.p = [focal, 0.0, width / 2, 0.0, 0.0, focal, height / 2, 0.0, 0.0, 0.0, 1.0, 0.0]
+    if lens:
+        info.distortion_model, info.d = 'plumb_bob', LENS
     while images.get_subscription_count() == 0 or infos.get_subscription_count() == 0:
         time.sleep(0.01)
     start = time.perf_counter()
@@ -116,12 +127,14 @@ def main() -> None:
     parser.add_argument(
         '--topics', nargs='+', default=['depth/image', 'points'], help=', '.join(TOPICS)
     )
+    parser.add_argument('--lens', action='store_true', help='the camera has one that distorts')
+    parser.add_argument('--parameters', nargs='+', default=[], help="the node's, NAME:=VALUE")
     parser.add_argument('--json', type=Path, help='also write the figures here')
     parser.add_argument('--role', choices=['camera'], help=argparse.SUPPRESS)
     options = parser.parse_args()
     frames = round((60 * options.minutes if options.minutes else options.seconds) * options.rate)
     if options.role == 'camera':
-        camera(frames, options.rate, *map(int, options.sizes[0].split('x')))
+        camera(frames, options.rate, *map(int, options.sizes[0].split('x')), options.lens)
         return
     if 'ADABINS_BENCHMARK' not in os.environ:
         # Again with the environment set before the middleware reads it.
@@ -147,6 +160,7 @@ class Subscriber:
         kinds = {product.topic: product.kind for product in PRODUCTS}
         self.node = rclpy.create_node('subscriber')
         self.counts: Counter[str] = Counter()
+        self.frames: dict[bytes, dict[str, tuple[int, int]]] = defaultdict(dict)
         self.diagnosed: dict[str, str] = {}
         self.latency_ms: list[float] = []
         self.first_s: float | None = None
@@ -169,10 +183,14 @@ class Subscriber:
 
     def _take(self, topic: str, data: bytes) -> None:
         self.counts[topic] += 1
+        # A serialized message starts with 4 bytes of encapsulation, then its header: stamp, frame.
+        length = struct.unpack_from('<I', data, 12)[0]
+        self.frames[data[4:12]][topic] = struct.unpack_from(
+            '<II', data, 16 + (length + 3) // 4 * 4
+        )
         if self.first_s is None:
             self.first_s = time.monotonic()
         if topic == self._last_topic:
-            # A serialized message starts with 4 bytes of encapsulation, then its header's stamp.
             seconds, nanoseconds = struct.unpack_from('<iI', data, 4)
             self.latency_ms.append(1e3 * (time.time() - seconds - nanoseconds / 1e9))
 
@@ -189,6 +207,7 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
         [
             *(sys.executable, __file__, '--role', 'camera', '--sizes', size),
             *('--rate', str(options.rate), '--seconds', str(frames / options.rate)),
+            *(['--lens'] if options.lens else []),
         ],
         env=clean,
         stdout=subprocess.DEVNULL,
@@ -199,6 +218,7 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
             *(sys.executable, '-m', 'adabins_ros.ros.depth_node', '--ros-args', '-p'),
             *(f'model:={options.model}', '-p', f'engine:={options.engine}', '-p'),
             *('camera_height:=1.0', '--log-level', 'warn'),
+            *(word for parameter in options.parameters for word in ('-p', parameter)),
         ],
         env=clean,
     )
@@ -229,6 +249,11 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
         # The first frames also plan and allocate, and are measured as the start.
         steady = subscriber.latency_ms[round(options.rate) :] or subscriber.latency_ms
         late = np.percentile(steady, [50, 90, 99])
+        whole = sum(
+            set(found) == set(options.topics)
+            and len({found[topic] for topic in found if topic in SIZED}) <= 1
+            for found in subscriber.frames.values()
+        )
         return {
             'model': latest.get('model'),
             'camera': f'{size} rgb8 at {options.rate:g} Hz, best effort; load {load:.1f}',
@@ -238,6 +263,7 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
             'frames sent': frames,
             **{k: int(latest[k]) for k in latest if k.startswith('frames ')},
             **{f'{topic} received': subscriber.counts[topic] for topic in options.topics},
+            'whole frames': f'{whole} of {len(subscriber.frames)}',
             'rate out (Hz)': round(subscriber.counts[options.topics[0]] / seconds, 2),
             **{k: float(v) for k, v in latest.items() if k.endswith('(ms)')},
             **{

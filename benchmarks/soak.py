@@ -6,10 +6,11 @@ An hour of what happens to a node: memory, threads, file handles, latency and fr
 
 A camera with bursts, the node and a subscriber over real DDS, and now and then: a subscriber that
 comes or goes, other parameters, another model, a bad frame, a clock that jumps, a publisher that
-restarts, and another topic that floods DDS. A row is ten minutes, or a tenth of a shorter run.
-Latency is from the image's publication to the arrival of its depth. Of the images that were sent,
-"newer came" were displaced by a newer one while the network worked, "not heard" never reached the
-node, and "lost" reached it and led to nothing that it counts.
+restarts, and another topic that floods DDS. A second node has two slow cameras of its own; memory,
+threads and handles are those of both, and "second" counts its depth. A row is ten minutes, or a
+tenth of a shorter run. Latency is from the image's publication to the arrival of its depth. Of the
+images that were sent, "newer came" were displaced by a newer one while the network worked, "not
+heard" never reached the node, and "lost" reached it and led to nothing that it counts.
 """
 
 import argparse
@@ -44,6 +45,7 @@ EVENTS_S = {
 }
 """How often each happens, on average, seconds."""
 BURST, FLOOD_S, FLOOD_BYTES, WARM_UP_S = 8, 3.0, 1 << 20, 15.0
+SECOND, CAMERAS, SECOND_PERIOD_S = 'second', ('left', 'right'), 1.0
 
 
 class Surroundings:
@@ -75,11 +77,19 @@ class Surroundings:
         self.node.create_subscription(Image, 'flood', lambda _: None, 1, raw=True)
         self.node.create_subscription(Image, 'depth/image', self._arrived, 5)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, 5)
+        self.second = [
+            self.node.create_publisher(Image, f'{SECOND}/{name}/image_raw', 5) for name in CAMERAS
+        ]
+        self.seconds_depth = 0
+        for name in CAMERAS:
+            self.node.create_subscription(
+                Image, f'{SECOND}/{name}/depth/image', self._arrived_of_second, 5, raw=True
+            )
         self._set = self.node.create_client(SetParameters, 'depth_node/set_parameters')
         self._publishers()
 
-    def send(self, **changes: Any) -> None:
-        """Publish an image, with some fields wrong if they are given."""
+    def image(self, **changes: Any) -> Any:
+        """Return an image with the stamp of now, with some fields wrong if they are given."""
         from array import array
 
         now = self.node.get_clock().now().nanoseconds + self.offset_ns
@@ -90,13 +100,24 @@ class Surroundings:
             image.data = array('B', self.pixels.tobytes())
         image.header.stamp.sec, image.header.stamp.nanosec = divmod(now, 1_000_000_000)
         image.header.frame_id = 'camera'
+        return image
+
+    def send_to_second(self) -> None:
+        """Publish an image of each camera of the second node."""
+        for publisher in self.second:
+            publisher.publish(self.image())
+
+    def send(self, **changes: Any) -> None:
+        """Publish an image of the camera, with some fields wrong if they are given."""
+        image = self.image(**changes)
+        width, height = self.size
         k = [float(width), 0.0, width / 2, 0.0, float(width), height / 2, 0.0, 0.0, 1.0]
         self.infos.publish(
             self.kinds['info'](header=image.header, width=width, height=height, k=k)
         )
         self.images.publish(image)
         self.count += 1
-        self.sent[now] = time.monotonic()
+        self.sent[_ns(image.header.stamp)] = time.monotonic()
 
     def flood(self) -> None:
         """Publish what nobody needs, while a flood lasts."""
@@ -148,13 +169,17 @@ class Surroundings:
         request.parameters = [Parameter(name, value=value).to_parameter_msg()]
         self._set.call_async(request)
 
+    def _arrived_of_second(self, _: bytes) -> None:
+        self.seconds_depth += 1
+
     def _arrived(self, depth: Any) -> None:
-        stamp = depth.header.stamp
-        sent = self.sent.pop(stamp.sec * 1_000_000_000 + stamp.nanosec, None)
+        sent = self.sent.pop(_ns(depth.header.stamp), None)
         if sent is not None:
             self.latencies.append(time.monotonic() - sent)
 
     def _diagnose(self, message: Any) -> None:
+        if SECOND in message.status[0].name:
+            return
         self.diagnosed_at.append(time.monotonic())
         self.diagnosed = {pair.key: pair.value for pair in message.status[0].values}
 
@@ -162,13 +187,16 @@ class Surroundings:
 def run(around: Surroundings, seconds: float, rate_hz: float) -> None:
     """Let it all happen for a while."""
     now = time.monotonic()
-    until, next_image = now + seconds, now
+    until, next_image, next_second = now + seconds, now, now
     due = {name: now + around.chance.expovariate(1 / s) for name, s in EVENTS_S.items()}
     while (now := time.monotonic()) < until:
         if now >= next_image:
             around.send()
             around.flood()
             next_image = max(next_image + 1 / rate_hz, now - 1 / rate_hz)
+        if now >= next_second:
+            around.send_to_second()
+            next_second = now + SECOND_PERIOD_S
         for name, at in due.items():
             if now >= at:
                 around.happen(name)
@@ -176,7 +204,11 @@ def run(around: Surroundings, seconds: float, rate_hz: float) -> None:
         around.executor.spin_once(timeout_sec=max(0.0, min(next_image - time.monotonic(), 0.02)))
 
 
-def measured(around: Surroundings, pid: int, before: dict[str, int]) -> dict[str, Any]:
+def _ns(stamp: Any) -> int:
+    return int(stamp.sec * 1_000_000_000 + stamp.nanosec)
+
+
+def measured(around: Surroundings, pids: list[int], before: dict[str, int]) -> dict[str, Any]:
     """Return what a part of the run was like, and begin the next one."""
     # What is under way arrives, and the counts of the node are told.
     asked = time.monotonic() + 1.5
@@ -189,9 +221,9 @@ def measured(around: Surroundings, pid: int, before: dict[str, int]) -> dict[str
     before.update(now)
     p50, p99 = 1e3 * np.percentile(around.latencies or [np.nan], [50, 99])
     figures = {
-        'memory (MiB)': round(memory_mib(pid), 1),
-        'threads': len(os.listdir(f'/proc/{pid}/task')),
-        'handles': len(os.listdir(f'/proc/{pid}/fd')),
+        'memory (MiB)': round(sum(memory_mib(pid) for pid in pids), 1),
+        'threads': sum(len(os.listdir(f'/proc/{pid}/task')) for pid in pids),
+        'handles': sum(len(os.listdir(f'/proc/{pid}/fd')) for pid in pids),
         'p50 (ms)': round(p50, 1),
         'p99 (ms)': round(p99, 1),
         'sent': new['sent'],
@@ -202,6 +234,8 @@ def measured(around: Surroundings, pid: int, before: dict[str, int]) -> dict[str
         'lost': new['received'] - sum(new[fate] for fate in fates[1:]),
         'diagnostics apart (s)': round(max(np.diff(around.diagnosed_at), default=np.nan), 2),
     }
+    figures['second'] = around.seconds_depth
+    around.seconds_depth = 0
     around.latencies.clear()
     around.sent.clear()
     del around.diagnosed_at[:-1]
@@ -231,23 +265,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copy(WEIGHTS, Path(folder) / 'copy.onnx')
         around = Surroundings(width, height, [str(copy), 'adabins-lite'])
-        node = subprocess.Popen(
-            [*command, '-p', 'engine:=onnx', '--log-level', 'fatal'], env=clean
-        )
+        usual = ('-p', 'engine:=onnx', '--log-level', 'fatal')
+        second = ('-r', f'__ns:=/{SECOND}', '-p', f'cameras:=[{",".join(CAMERAS)}]')
+        nodes = [subprocess.Popen([*command, *usual, *more], env=clean) for more in ((), second)]
+        pids = [node.pid for node in nodes]
         try:
-            while not around.latencies:
+            while not (around.latencies and around.seconds_depth):
                 run(around, 0.5, options.rate)
             run(around, WARM_UP_S, options.rate)
             before: dict[str, int] = {}
-            measured(around, node.pid, before)
+            measured(around, pids, before)
             around.happened.clear()
             for _ in range(parts):
                 run(around, 60 * options.minutes / parts, options.rate)
-                rows.append(measured(around, node.pid, before))
-            if node.poll() is not None:
-                sys.exit(f'the node ended with status {node.returncode}')
+                rows.append(measured(around, pids, before))
+            for node in nodes:
+                if node.poll() is not None:
+                    sys.exit(f'a node ended with status {node.returncode}')
         finally:
-            end(node)
+            for node in nodes:
+                end(node)
             around.node.destroy_node()
             rclpy.shutdown()
     table = Table(title=f'{options.size} at {options.rate:g} Hz for {options.minutes:g} minutes')

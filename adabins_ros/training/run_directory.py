@@ -11,7 +11,7 @@ from typing import Any
 
 from adabins_ros.provenance import environment
 from adabins_ros.training.config import load_config, save_config, TrainingConfig
-from adabins_ros.whole_files import whole_file
+from adabins_ros.whole_files import is_unfinished, whole_file
 
 FRAMES = 'frames'
 """Folder of the frames that recordings became, within that of the run unless told otherwise."""
@@ -94,8 +94,13 @@ class RunDirectory:
 
     @staticmethod
     def check_new(path: Path) -> None:
-        """Raise RunError if there is something at the path already but frames."""
-        if path.is_dir() and any(one.name != FRAMES for one in path.iterdir()):
+        """Raise RunError if there is something already but frames, or a start that was killed."""
+        run = RunDirectory(path)
+        # What `create` writes before the configuration, with which a run begins.
+        files = (run.split_file, run.environment_file, run.frames_file)
+        first = {FRAMES, *(file.name for file in files)}
+        names = [one.name for one in path.iterdir()] if path.is_dir() else []
+        if not all(name in first or is_unfinished(name) for name in names):
             raise RunError(
                 f'run folder {path} is not empty, and runs are never overwritten: choose another '
                 'output, or go on with --resume'

@@ -211,6 +211,10 @@ def test_a_run_is_never_overwritten(tmp_path: Path, tiny_model: Path) -> None:
         begin_run(tmp_path / 'run', config, None)
     with pytest.raises(RunError, match='does not exist: there is nothing to resume'):
         RunDirectory.reopen(tmp_path / 'other')
+    # A kill while a run was being begun leaves no run: it begins anew.
+    (tmp_path / 'run' / 'config.yaml').rename(tmp_path / 'run' / '.config.yaml.unfinished-1')
+    begin_run(tmp_path / 'run', config, None)
+    assert RunDirectory.reopen(tmp_path / 'run').config() == config
 
 
 def test_every_frame_is_read_once_in_an_epoch_and_in_another_order(
