@@ -30,7 +30,7 @@ from interleaved import write_figures
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / 'adabins_ros' / 'samples' / 'living_room.mcap'
 RUN = (
-    *('data.size=[64,96]', 'data.batch_size=2', 'data.workers=0', 'data.rate=2'),
+    *('data.size=[64,96]', 'data.batch_size=2', 'data.workers=0', 'data.every=6'),
     *('trainer.accelerator=cpu', 'trainer.max_steps=8', 'trainer.checkpoint_every=1'),
 )
 

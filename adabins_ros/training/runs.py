@@ -155,9 +155,10 @@ def _fit(
             write_json(run.start_file, errors_of(network, config, data))
     result = fit(run, config, network, data, _source(config), [UnusableFrames(data)])
     if is_first_process():
-        write_json(run.ending_file, {'ending': result.ending, 'steps': result.steps})
         for line in [*note_unusable(data, run), *write_best_onnx(run)]:
             typer.echo(line)
+        # Last, or a run that is killed before would count as finished without them.
+        write_json(run.ending_file, {'ending': result.ending, 'steps': result.steps})
     return result
 
 
