@@ -7,8 +7,8 @@ Kill what writes at random moments: what is on disk is whole or absent, and the 
 A process writes one kind of file again and again and is ended by SIGKILL at a moment drawn within
 the time that one takes. Then what has the file's name must be read to its end, and written once
 more it must lie alone: what was killed has left nothing. The last kind, run, is all of a training
-from a recording on, which is begun anew or resumed after the kill, whatever it left, and must
-reach its end. A row that fails ends the program.
+from a recording on, which is begun anew or, where it had begun ("whole"), resumed after the kill,
+and must reach its end with all of its files. A row that fails ends the program.
 """
 
 import argparse
@@ -142,8 +142,8 @@ def measure(kind: Kind, moments: int, chance: random.Random) -> dict[str, object
     return {'seconds': round(once_s, 2), 'killed': moments, 'whole': whole, 'left over': left}
 
 
-def train(path: Path, model: Path) -> None:
-    """Do a whole run in a folder, or go on with the one that is there."""
+def training(path: Path, model: Path) -> subprocess.Popen[bytes]:
+    """Begin a run in a folder, or go on with the one that is there."""
     words = ['--output', path]
     if (path / 'config.yaml').exists():
         words += ['--resume']
@@ -151,11 +151,17 @@ def train(path: Path, model: Path) -> None:
         words += ['--bags', SAMPLE, *RUN, f'network.model={model}']
     program = [sys.executable, '-m', 'adabins_ros.cli', 'train', *map(str, words)]
     with (path.parent / 'said.txt').open('wb') as said:
-        done = subprocess.run(program, cwd=ROOT, stdout=said, stderr=said)
-    if done.returncode:
-        sys.exit(
-            f'training ended with {done.returncode}: {(path.parent / "said.txt").read_text()}'
+        return subprocess.Popen(
+            program, cwd=ROOT, stdout=said, stderr=said, start_new_session=True
         )
+
+
+def trained(path: Path, model: Path) -> set[str]:
+    """Train to the end; return the names of what lies in the run's folder."""
+    status = training(path, model).wait()
+    if status:
+        sys.exit(f'training ended with {status}: {(path.parent / "said.txt").read_text()}')
+    return {entry.name for entry in path.iterdir()}
 
 
 def kill_training(moments: int, chance: random.Random) -> dict[str, object]:
@@ -169,29 +175,22 @@ def kill_training(moments: int, chance: random.Random) -> dict[str, object]:
         model, path = Path(folder) / 'tiny.safetensors', Path(folder) / 'run'
         save_checkpoint(AdaBins(AdaBinsConfig.model_validate_json(tiny)), model)
         start = time.perf_counter()
-        train(path, model)
+        whole = trained(path, model)
         once_s = time.perf_counter() - start
-        usual = {entry.name for entry in path.iterdir()}
         for _ in range(moments):
             shutil.rmtree(path)
-            child = os.fork()
-            if not child:
-                os.setsid()
-                train(path, model)
-                os._exit(0)
+            process = training(path, model)
             time.sleep(chance.uniform(0.0, once_s))
-            os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             names = {entry.name for entry in path.iterdir()} if path.exists() else set()
             begun += 'config.yaml' in names
-            left += bool(names - usual)
+            left += bool(names - whole)
             if 'last.ckpt' in names:
                 torch.load(path / 'last.ckpt', weights_only=False)
-            train(path, model)
-            names = {entry.name for entry in path.iterdir()}
+            if (names := trained(path, model)) != whole:
+                sys.exit(f'run: {names ^ whole} is too much or missing after the next start')
             load_model(path / 'best.safetensors')
-            if names - usual:
-                sys.exit(f'run: the next start left of the killed one {names - usual}')
     return {'seconds': round(once_s, 2), 'killed': moments, 'whole': begun, 'left over': left}
 
 
