@@ -9,6 +9,7 @@ there are, and memory for none of the pixels that they claim.
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from typing import Any
@@ -46,8 +47,10 @@ _SCAN_END = re.compile(rb'\xff[\x01-\xcf\xd8-\xfe]')
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BETWEEN_SCANS = frozenset((0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)))
-_MOST_SCANS = 100
+_MOST_SCANS, _FEW_SCANS, _SCANNED_PIXELS = 100, 20, 1 << 26
 """Of a progressive JPEG; usual are ten. Each one costs as much time as the whole picture."""
+_FEW_PARTS, _BYTES_PER_PART = 1000, 256
+"""A file of many small segments or chunks takes longer to walk through than to decode."""
 _EXIF = re.compile(
     rb'(?:\xff\xe1..Exif\0\0|eXIf|EXIF....(?:Exif\0\0)?)(?=II\*\0|MM\0\*)', re.DOTALL
 )
@@ -141,6 +144,14 @@ def _check_claim(width: int, height: int, data: bytes, what: str) -> None:
         )
 
 
+def _check_parts(count: int, data: bytes, what: str) -> None:
+    """Refuse a file in more pieces than anybody needs."""
+    if count > _FEW_PARTS + len(data) // _BYTES_PER_PART:
+        raise MessageError(
+            'corrupt', f'{what} of {len(data)} bytes has more than {count - 1} segments'
+        )
+
+
 def _check_jpeg(data: bytes) -> None:
     """
     Walk through the segments and the picture data to the end-of-image marker.
@@ -148,11 +159,12 @@ def _check_jpeg(data: bytes) -> None:
     JPEG has no checksum: damage within the picture data shows only where it makes a marker that
     can't be there.
     """
-    position, scans = 2, 0
-    while True:
+    position, scans, most_scans = 2, 0, _MOST_SCANS
+    for count in itertools.count():
         found = (_SCAN_END if scans else _MARKER).search(data, position)
         if found is None:
             break
+        _check_parts(count, data, 'JPEG')
         marker = data[found.end() - 1]
         if marker == _END_OF_IMAGE and scans:
             return
@@ -167,10 +179,11 @@ def _check_jpeg(data: bytes) -> None:
         if marker in _FRAME_HEADERS and position + 7 <= len(data):
             height, width = struct.unpack_from('>HH', data, position + 3)
             _check_claim(width, height, data, 'JPEG')
+            most_scans = min(_MOST_SCANS, _FEW_SCANS + _SCANNED_PIXELS // (width * height))
         position += length
         scans += marker == _START_OF_SCAN
-        if scans > _MOST_SCANS:
-            raise MessageError('corrupt', f'JPEG has more than {_MOST_SCANS} scans')
+        if scans > most_scans:
+            raise MessageError('corrupt', f'JPEG has more than {most_scans} scans')
     raise MessageError(
         'corrupt', f'JPEG of {len(data)} bytes is cut off: it has no end-of-image marker'
     )
@@ -178,9 +191,11 @@ def _check_jpeg(data: bytes) -> None:
 
 def _check_png(data: bytes) -> None:
     """Walk through the chunks: each whole, its checksum right, the last one IEND."""
-    position = len(_PNG)
+    position, count = len(_PNG), 0
     view = memoryview(data)
     while position + 12 <= len(data):
+        count += 1
+        _check_parts(count, data, 'PNG')
         length, name = struct.unpack_from('>I4s', data, position)
         end = position + 12 + length
         if end > len(data):

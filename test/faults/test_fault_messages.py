@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+import zlib
 
 from adabins_ros.messages import read_cloud
 from adabins_ros.messages.still_pictures import encode_picture
@@ -18,6 +19,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402, I1
 WIDTH, HEIGHT = 64, 48
 RGB = np.random.default_rng(5).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
 JPEG = encode_picture(RGB[..., ::-1], '.jpg').tobytes()
+PNG = encode_picture(RGB[..., ::-1], '.png').tobytes()
+EMPTY_SEGMENTS = 700_000 * b'\xff\xe0\0\2'
+EMPTY_CHUNKS = 250_000 * (b'\0\0\0\0teXt' + zlib.crc32(b'teXt').to_bytes(4, 'big'))
 NAN = float('nan')
 
 
@@ -63,6 +67,9 @@ BAD_IMAGES = {
     'a sliver of Bayer': (image(encoding='bayer_rggb8', width=2, step=2), 'at least'),
     'cut-off JPEG': (compressed(JPEG[:700]), 'is cut off'),
     'erased flash': (compressed(JPEG[:700] + 300_000 * b'\xff'), 'is cut off'),
+    'JPEG in pieces': (compressed(JPEG[:2] + EMPTY_SEGMENTS + JPEG[2:]), 'segments'),
+    'JPEG with pieces behind': (compressed(JPEG[:-2] + EMPTY_SEGMENTS + JPEG[-2:]), 'segments'),
+    'PNG in pieces': (compressed(PNG[:33] + EMPTY_CHUNKS + PNG[33:], 'png'), 'segments'),
     'no bytes': (compressed(b''), 'has no data'),
     'video in place of pictures': (compressed(b'\0\0\0\1\x67\x42' * 50, 'h264'), 'h264'),
     'depth in its own format': (compressed(JPEG, '16UC1; compressedDepth png'), 'compressedDepth'),
