@@ -13,7 +13,8 @@ are alike. The network is not part of this: its depth is made once.
 
 A second table tells what each further product of the node costs, alone and beside the points, with
 which it shares the gates: processor time of the thread that makes it, without publishing, as the
-node's diagnostics count it. What nobody subscribes to is not made. A third tells what each source
+node's diagnostics count it. What nobody subscribes to is not made; compressing goes on in a thread
+beside the frames' and is counted here all the same. A third tells what each source
 of the true scale costs, from its message to the scaled estimate.
 """
 
@@ -292,6 +293,8 @@ def measure(width: int, height: int, rounds: int, only_further: bool) -> dict[st
             )
             for topic, product in products.items():
                 message = product.make(made)
+                if product.takes_long:
+                    message = message()
                 if topic in publishers:
                     publishers[topic].publish(message)
 

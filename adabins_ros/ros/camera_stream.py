@@ -77,6 +77,7 @@ class CameraStream:
         self._settings = settings
         self._prefix = f'{name}/' if name else ''
         self._outputs: dict[str, Any] = {}
+        self._slow_outputs: dict[str, SlowOutput] = {}
         self._inputs: list[Any] = []
         self._pipeline: DepthPipeline | None = None
         self._awaits_camera_info = False
@@ -118,8 +119,18 @@ class CameraStream:
         self._statistics.count_bad(cause, text.splitlines()[0])
         self.warn(f'image: {cause}', text)
 
-    def announce(self, predictor: DepthPredictor) -> None:
-        """Make the publishers, and a pipeline with the loaded model."""
+    def announce(self, predictor: DepthPredictor, beside: FrameWorker) -> None:
+        """
+        Make the publishers, and a pipeline with the loaded model.
+
+        Parameters
+        ----------
+        predictor
+            The model.
+        beside
+            Makes the messages that take long, in its thread.
+
+        """
         for product in PRODUCTS:
             self._outputs[product.name] = self._node.create_lifecycle_publisher(
                 product.kind,
@@ -127,6 +138,14 @@ class CameraStream:
                 QoSProfile(depth=5),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
+            if product.takes_long:
+                self._slow_outputs[product.name] = SlowOutput(
+                    f'{self.name}/{product.name}',
+                    self._outputs[product.name],
+                    beside,
+                    self._statistics,
+                    self.warn,
+                )
         self._pipeline = DepthPipeline(
             predictor, self._cameras, self._statistics, self.warn, self._scale.apply
         )
@@ -145,7 +164,7 @@ class CameraStream:
         """Undo `announce`."""
         for output in self._outputs.values():
             self._node.destroy_lifecycle_publisher(output)
-        self._outputs = {}
+        self._outputs, self._slow_outputs = {}, {}
         self._pipeline = None
 
     def listen(self, worker: FrameWorker) -> None:
@@ -244,7 +263,8 @@ class CameraStream:
         network_ran, publish_s = False, 0.0
         for product, made in self._pipeline.messages(message, wanted, settings):
             start = time.perf_counter()
-            self._outputs[product.name].publish(made)
+            output = self._slow_outputs.get(product.name, self._outputs[product.name])
+            output.publish(made)
             publish_s += time.perf_counter() - start
             network_ran |= product.needs_network
         if not network_ran:
@@ -316,6 +336,51 @@ class CameraStream:
             QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+
+
+class SlowOutput:
+    """
+    Publish what takes long to make in a thread beside the frames', the newest first.
+
+    Parameters
+    ----------
+    name
+        Of the camera and the product.
+    publisher
+        Of its topic.
+    worker
+        Has the thread.
+    statistics
+        Get the time that it takes.
+    warn
+        Takes a cause and a text where a message could not be made.
+
+    """
+
+    def __init__(
+        self,
+        name: str,
+        publisher: Any,
+        worker: FrameWorker,
+        statistics: FrameStatistics,
+        warn: Callable[[str, str], None],
+    ) -> None:
+        self.name = name
+        self._publisher, self._worker = publisher, worker
+        self._statistics, self._warn = statistics, warn
+
+    def publish(self, make: Callable[[], Any]) -> None:
+        """Hand over what makes a message, in place of one that was not begun."""
+        self._worker.put(self, make)
+
+    def process(self, make: Callable[[], Any], given_s: float) -> None:
+        """Make a message and publish it; runs in the worker's thread."""
+        with self._statistics.timed(f'{self.name.rpartition("/")[2]}, beside'):
+            self._publisher.publish(make())
+
+    def give_up(self, cause: str, text: str) -> None:
+        """Report a message that could not be made."""
+        self._warn(f'{self.name}: {cause}', text)
 
 
 def unsmoothed(predictor: DepthPredictor, settings: DepthNodeSettings) -> str | None:

@@ -86,6 +86,7 @@ class DepthNode(LifecycleNode):
         self.failed = False
         self._predictor: DepthPredictor | None = None
         self._worker: FrameWorker | None = None
+        self._beside: FrameWorker | None = None
         self._problem: str | None = None
         self._notice: str | None = None
         self._warnings = ThrottledWarnings(self.get_logger().warning)
@@ -125,8 +126,10 @@ class DepthNode(LifecycleNode):
             with loading_apart():
                 self._predictor = load_predictor(settings)
             self._make_streams()
+            self._beside = FrameWorker(name='beside')
+            self._beside.start()
             for stream in self._streams:
-                stream.announce(self._predictor)
+                stream.announce(self._predictor, self._beside)
         except Exception as error:  # whatever it is, the node can be configured again
             self._problem = in_words(error)
             if not isinstance(error, ConfigurationError):
@@ -191,7 +194,9 @@ class DepthNode(LifecycleNode):
     def stop_work(self, timeout_s: float) -> bool:
         """Begin nothing more; tell whether what was in work was finished in time."""
         loaded = self._changes.stop(timeout_s)
-        return (self._worker is None or self._worker.stop(timeout_s)) and loaded
+        workers = filter(None, (self._worker, self._beside))
+        stopped = [worker.stop(timeout_s) for worker in workers]
+        return all(stopped) and loaded
 
     def _autostart(self) -> None:
         self._autostart_timer.cancel()
@@ -231,6 +236,9 @@ class DepthNode(LifecycleNode):
         """Return to what the node was before it was configured."""
         self._changes.give_up()
         self._stop_listening()
+        if self._beside is not None:
+            self._beside.stop()
+            self._beside = None
         for stream in self._streams:
             stream.withdraw()
         if self._predictor is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one thread that computes: takes the newest frames, survives what goes wrong with them."""
+"""A thread that computes: takes the newest frames, survives what goes wrong with them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 import threading
 import time
 import traceback
-from typing import Any, Generic, TYPE_CHECKING, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from adabins_ros.messages.fields import MessageError
 from adabins_ros.ros.model_loading import free_cached_memory, out_of_memory
-
-if TYPE_CHECKING:
-    from adabins_ros.ros.camera_stream import CameraStream
 
 Item = TypeVar('Item')
 
@@ -84,18 +81,30 @@ class NewestFrames(Generic[Item]):
             return self._closed
 
 
+class Stream(Protocol):
+    """A camera with its images, or an output with what makes its messages."""
+
+    name: str
+
+    def process(self, message: Any, arrived_s: float, /) -> None:
+        """Compute and publish; runs in the worker's thread."""
+
+    def give_up(self, cause: str, text: str) -> None:
+        """Say what `process` raised."""
+
+
 @dataclass(frozen=True)
 class ReceivedFrame:
     """An image message, whose it is, and when it arrived, `time.perf_counter` seconds."""
 
-    camera: CameraStream
+    stream: Stream
     message: Any
     arrived_s: float = field(default_factory=time.perf_counter)
 
 
 class FrameWorker:
     """
-    Process the newest frames of all cameras in turn, in one thread, from `start` to `stop`.
+    Process the newest frames of all streams in turn, in one thread, from `start` to `stop`.
 
     What a frame raises is counted and said, never fatal.
 
@@ -103,24 +112,28 @@ class FrameWorker:
     ----------
     between_frames
         Called in the thread after each frame.
+    name
+        Of the thread.
 
     """
 
-    def __init__(self, between_frames: Callable[[], None]) -> None:
+    def __init__(
+        self, between_frames: Callable[[], None] = lambda: None, name: str = 'depth'
+    ) -> None:
         self._between_frames = between_frames
         self._slots: NewestFrames[ReceivedFrame] = NewestFrames()
         self._progress = threading.Condition()
         self._begun = self._done = 0
         # A daemon: a network call of seconds must not hold up the end of the process.
-        self._thread = threading.Thread(target=self._run, name='depth', daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin to take frames."""
         self._thread.start()
 
-    def put(self, camera: CameraStream, message: Any) -> bool:
-        """Hand over an image message of a camera; tell whether another was dropped for it."""
-        return self._slots.put(camera.name, ReceivedFrame(camera, message))
+    def put(self, stream: Stream, message: Any) -> bool:
+        """Hand over a message of a stream; tell whether another was dropped for it."""
+        return self._slots.put(stream.name, ReceivedFrame(stream, message))
 
     def wait_for_frame(self) -> None:
         """Wait until the frame that is in work now, if one is, is done; not in the thread."""
@@ -149,20 +162,20 @@ class FrameWorker:
 def _survive(frame: ReceivedFrame, then: Callable[[], None]) -> None:
     """Process a frame, and then do something else; count and report what is raised."""
     try:
-        frame.camera.process(frame.message, frame.arrived_s)
+        frame.stream.process(frame.message, frame.arrived_s)
         then()
     except MessageError as error:
-        frame.camera.give_up(error.cause, str(error))
+        frame.stream.give_up(error.cause, str(error))
     except Exception as error:  # nothing that arrives may end the thread
         if out_of_memory(error):
             free_cached_memory()
-            frame.camera.give_up(
+            frame.stream.give_up(
                 'out of memory',
                 f'memory did not suffice for a frame ({error}); use a smaller pixel_budget or a '
                 'smaller model',
             )
         else:
-            frame.camera.give_up(
+            frame.stream.give_up(
                 f'internal: {type(error).__name__}',
                 f'a frame failed, the node goes on\n{traceback.format_exc()}',
             )

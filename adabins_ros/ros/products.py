@@ -66,6 +66,8 @@ class Product:
         What says the same, a product or the camera's own image; the demo records that one alone.
     can_be_held : bool
         Robots move by it: not made where `Frame.is_held`.
+    takes_long : bool
+        `make` returns what makes the message, without the frame's memory, for another thread.
 
     """
 
@@ -78,6 +80,7 @@ class Product:
     needs_intrinsics: bool = False
     other_form_of: str = ''
     can_be_held: bool = False
+    takes_long: bool = False
 
 
 def _depth(frame: Frame) -> Image:
@@ -177,17 +180,17 @@ def _color_image(frame: Frame) -> Image:
     return _image(frame.rgb, 'rgb8', frame)
 
 
-def _compressed_depth(frame: Frame) -> CompressedImage:
+def _compressed_depth(frame: Frame) -> Callable[[], CompressedImage]:
     # Millimetres alone: the plugin's inverse depth for 32FC1 would lose with distance.
-    return _filled(CompressedImage, frame.header, compressed_depth_fields(frame.millimetres))
+    return _compressed(compressed_depth_fields, frame.millimetres, frame)
 
 
-def _compressed_colors(frame: Frame) -> CompressedImage:
-    return _filled(CompressedImage, frame.header, compressed_rgb_fields(frame.colors))
+def _compressed_colors(frame: Frame) -> Callable[[], CompressedImage]:
+    return _compressed(compressed_rgb_fields, frame.colors.copy(), frame)
 
 
-def _compressed_color_image(frame: Frame) -> CompressedImage:
-    return _filled(CompressedImage, frame.header, compressed_rgb_fields(frame.rgb))
+def _compressed_color_image(frame: Frame) -> Callable[[], CompressedImage]:
+    return _compressed(compressed_rgb_fields, frame.rgb, frame)
 
 
 def _bin_centers(frame: Frame) -> Float32MultiArray:
@@ -291,7 +294,7 @@ PRODUCTS = (
         needs_intrinsics=True,
         other_form_of='camera_info',
     ),
-    # What takes long comes last: nothing else of the frame waits for it.
+    # Made in a thread of their own: nothing of a frame waits for them, nor does the next frame.
     Product(
         'image_raw_compressed',
         'depth/image_raw/compressedDepth',
@@ -299,6 +302,7 @@ PRODUCTS = (
         _compressed_depth,
         'depth/image_raw as PNG, without loss',
         other_form_of='image',
+        takes_long=True,
     ),
     Product(
         'color_compressed',
@@ -307,6 +311,7 @@ PRODUCTS = (
         _compressed_colors,
         'depth/color as JPEG',
         other_form_of='color',
+        takes_long=True,
     ),
     Product(
         'color_image_compressed',
@@ -315,6 +320,7 @@ PRODUCTS = (
         _compressed_color_image,
         'color/image as JPEG',
         other_form_of='the image of the camera',
+        takes_long=True,
     ),
 )
 """In the order in which they are made and published."""
@@ -333,6 +339,14 @@ def _cloud(cloud: NDArray[Any], is_dense: bool, frame: Frame) -> PointCloud2:
 def _image(pixels: NDArray[Any], encoding: str, frame: Frame) -> Image:
     """Return an array as sensor_msgs/Image."""
     return _filled(Image, frame.header, image_fields(pixels, encoding))
+
+
+def _compressed(
+    encode: Callable[[NDArray[Any]], dict[str, Any]], pixels: NDArray[Any], frame: Frame
+) -> Callable[[], CompressedImage]:
+    """Return what compresses an array that nobody writes to any more."""
+    header = frame.header
+    return lambda: _filled(CompressedImage, header, encode(pixels))
 
 
 def _filled(kind: type[Message], header: Header, fields: dict[str, Any]) -> Message:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+from types import SimpleNamespace
 
-from adabins_ros.ros.frame_worker import NewestFrames
+from adabins_ros.ros.frame_worker import FrameWorker, NewestFrames
+import pytest
 
 
 def test_the_taker_gets_the_newest_frame_and_older_ones_are_reported_as_dropped():
@@ -78,3 +81,33 @@ def test_no_frame_is_lost_or_taken_twice_between_two_threads():
     taker.join(5)
     assert taken == sorted(set(taken))
     assert len(taken) + dropped == 5000
+
+
+def test_a_slow_subscriber_of_pictures_holds_no_frame_and_gets_the_newest():
+    pytest.importorskip('rclpy')
+    from adabins_ros.ros.camera_stream import SlowOutput
+    from adabins_ros.ros.diagnostics import FrameStatistics
+
+    began, may_go_on, came = threading.Event(), threading.Event(), queue.SimpleQueue()
+    publisher = SimpleNamespace(publish=came.put)
+    worker, statistics = FrameWorker(), FrameStatistics()
+    worker.start()
+    output = SlowOutput('left/std', publisher, worker, statistics, lambda *said: came.put(said))
+
+    def first() -> str:
+        began.set()
+        assert may_go_on.wait(10)
+        return 'first'
+
+    # None of these waits for the one that is being made.
+    for make in (first, lambda: 'displaced', lambda: 1 / 0):
+        output.publish(make)
+        assert began.wait(10)
+    may_go_on.set()
+    assert came.get(timeout=10) == 'first'
+    cause, text = came.get(timeout=10)
+    assert cause == 'left/std: internal: ZeroDivisionError' and 'the node goes on' in text
+    output.publish(lambda: 'last')
+    assert came.get(timeout=10) == 'last'
+    assert worker.stop(10) and came.empty()
+    assert set(statistics.report().latency_s) == {'std, beside'}
