@@ -13,6 +13,7 @@ and must reach its end with all of its files. A row that fails ends the program.
 
 import argparse
 from collections.abc import Callable
+import contextlib
 from functools import partial
 import os
 from pathlib import Path
@@ -67,7 +68,10 @@ def kinds() -> dict[str, Kind]:
             return sum(1 for _ in recording.messages())
 
     def frames(path: Path) -> None:
-        shutil.rmtree(path, ignore_errors=True)
+        # Away in one step: no kill must meet it half removed.
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(path.with_name('removed'))
+        shutil.rmtree(path.with_name('removed'), ignore_errors=True)
         extract_frames([SAMPLE], path.parent, rate=2.0)
 
     def read_frames(path: Path) -> int:

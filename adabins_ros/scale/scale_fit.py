@@ -74,11 +74,11 @@ class ScaleFit:
         depth = np.asarray(depth, np.float32)
         if not self.anchored:
             return depth
-        if self.exponent == 1:
-            return depth * np.float32(self.factor)
-        tools = _tools(depth)
+        tools, logs = _tools(depth), np.empty_like(depth)
         with np.errstate(all='ignore'):
-            return tools.multiply(self._ratio(tools, tools.log(depth)), depth)
+            if self.exponent != 1:
+                tools.log(depth, logs)
+            return np.multiply(depth, self._ratio(tools, logs, logs), out=logs)
 
     def std(self, depth: NDArray[np.floating], std: NDArray[np.floating]) -> NDArray[np.float32]:
         """
@@ -123,48 +123,45 @@ class ScaleFit:
         # In parts that stay in the processor's cache between the steps.
         rows = max(1, _TOGETHER // max(1, math.prod(depth.shape[1:])))
         tools = _tools(depth)
-        sigma = np.full_like(depth[:rows], self.sigma)
+        memory = np.empty((2, *depth[:rows].shape), np.float32)
+        sigma = np.full_like(memory[0], self.sigma)
         with np.errstate(all='ignore'):
             for first in range(0, len(depth), rows):
                 part = slice(first, first + rows)
-                logs = tools.log(depth[part])
-                beyond_pivot = tools.addWeighted(
-                    logs, self.sigma_exponent, logs, 0, -self.sigma_exponent * math.log(self.pivot)
-                )
-                doubt = tools.magnitude(beyond_pivot, sigma[: len(logs)])
-                whole = tools.magnitude(
-                    tools.multiply(doubt, depth[part], doubt),
-                    tools.addWeighted(std[part], self.exponent, std[part], 0, 0),
-                )
-                ratio = self._ratio(tools, logs)
-                tools.multiply(ratio, depth[part], metric[part])
-                tools.multiply(ratio, whole, spread[part])
+                near, own = depth[part], std[part]
+                logs, ratio = memory[:, : len(near)]
+                tools.log(near, logs)
+                ratio = self._ratio(tools, logs, ratio)
+                logs -= math.log(self.pivot)
+                logs *= self.sigma_exponent
+                doubt = tools.magnitude(logs, sigma[: len(near)], logs)
+                doubt *= near
+                if self.exponent != 1:
+                    own = own * np.float32(self.exponent)
+                tools.magnitude(doubt, own, doubt)
+                np.multiply(doubt, ratio, out=spread[part])
+                np.multiply(near, ratio, out=metric[part])
         return metric, spread
 
-    def _ratio(self, tools: Any, logs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return d' / d from log d, in new memory."""
+    def _ratio(self, tools: Any, logs: NDArray[np.float32], out: NDArray[np.float32]) -> Any:
+        """Return d' / d from log d: one number, or in the memory that is given."""
         power = self.exponent - 1
-        away = math.log(self.factor) - power * math.log(self.pivot)
-        ratio: NDArray[np.float32] = tools.exp(tools.addWeighted(logs, power, logs, 0, away))
-        return ratio
+        if not power:
+            return np.float32(self.factor)
+        np.multiply(logs, power, out=out)
+        out += math.log(self.factor) - power * math.log(self.pivot)
+        return tools.exp(out, out)
 
 
 class _Numpy:
     """What is used of OpenCV, by numpy."""
 
-    log, exp, magnitude, multiply = np.log, np.exp, np.hypot, np.multiply
-
-    @staticmethod
-    def addWeighted(
-        values: NDArray[np.float32], factor: float, _: Any, _zero: float, offset: float
-    ) -> NDArray[np.float32]:
-        """Return factor values + offset."""
-        return values * np.float32(factor) + np.float32(offset)
+    log, exp, magnitude = np.log, np.exp, np.hypot
 
 
 def _tools(values: NDArray[np.float32]) -> Any:
     """
-    Return OpenCV for an image, where a program has loaded it; it needs half of numpy's time.
+    Return OpenCV for an image, where a program has loaded it; it needs a fifth of numpy's time.
 
     What it makes of NaN does not matter: the result is multiplied with the depth.
     """
