@@ -61,15 +61,14 @@ def visible(
     if window is None:
         window = _window(rows[inside], columns[inside], shape)
     own = np.asarray(depth, np.float32)[inside]
-    at = rows[inside], columns[inside]
-    buffer = np.full(shape, np.inf, np.float32)
-    np.minimum.at(buffer, at, own)
+    at = rows[inside] * shape[1] + columns[inside]
+    buffer = _nearest(at, own, shape)
     square = np.ones((window + 1, window + 1), np.uint8)
     surrounded = np.ones(own.size, np.bool_)
     for anchor in ((0, 0), (0, window), (window, 0), (window, window)):
-        surrounded &= cv2.erode(buffer, square, anchor=anchor)[at] * AROUND_RATIO < own
+        surrounded &= cv2.erode(buffer, square, anchor=anchor).ravel()[at] * AROUND_RATIO < own
     half = np.ones((window // 2 * 2 + 1,) * 2, np.uint8)
-    at_edge = cv2.erode(buffer, half)[at] * EDGE_RATIO <= own
+    at_edge = cv2.erode(buffer, half).ravel()[at] * EDGE_RATIO <= own
     result = inside.copy()
     result[inside] = ~(surrounded | at_edge)
     return result
@@ -97,9 +96,19 @@ def nearest_depth(
 
     """
     rows, columns, inside = _places(pixels, shape)
-    image = np.full(shape, np.inf, np.float32)
-    np.minimum.at(image, (rows[inside], columns[inside]), np.asarray(depth, np.float32)[inside])
+    at = rows[inside] * shape[1] + columns[inside]
+    image = _nearest(at, np.asarray(depth, np.float32)[inside], shape)
     image[np.isinf(image)] = 0
+    return image
+
+
+def _nearest(
+    at: NDArray[np.int64], depth: NDArray[np.float32], shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Return the image of the least depth at each place (counted by rows); infinite elsewhere."""
+    # With one index numpy needs a tenth of the time that it needs with rows and columns.
+    image = np.full(shape, np.inf, np.float32)
+    np.minimum.at(image.reshape(-1), at, depth)
     return image
 
 

@@ -99,7 +99,7 @@ def project(
     """
     points = np.asarray(points)
     depth = points[:, 2].astype(np.float32)
-    pixels = np.full((len(points), 2), np.nan, np.float32)
+    pixels = np.empty((len(points), 2), np.float32)
     with np.errstate(invalid='ignore'):
         front = (depth > NEAREST_M) & np.isfinite(points[:, 0] + points[:, 1] + points[:, 2])
     if camera.is_distorted:
@@ -108,9 +108,10 @@ def project(
         if front.any():
             pixels[front] = _distorted(points[front], camera)
     else:
-        ahead = points[front]
-        pixels[front, 0] = ahead[:, 0] / ahead[:, 2] * camera.fx + camera.cx
-        pixels[front, 1] = ahead[:, 1] / ahead[:, 2] * camera.fy + camera.cy
+        with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+            pixels[:, 0] = points[:, 0] / points[:, 2] * camera.fx + camera.cx
+            pixels[:, 1] = points[:, 1] / points[:, 2] * camera.fy + camera.cy
+    pixels[~front] = np.nan
     with np.errstate(invalid='ignore'):
         columns, rows = pixels[:, 0], pixels[:, 1]
         inside: NDArray[np.bool_] = (columns >= -0.5) & (columns < camera.width - 0.5)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,6 +45,11 @@ class Evidence:
     weight: NDArray[np.float64]
     relative_std: NDArray[np.float64]
     single: bool
+
+    @cached_property
+    def usual_variance(self) -> float:
+        """Return the median of `relative_std` squared."""
+        return float(np.median(self.relative_std)) ** 2
 
     @property
     def points(self) -> int:

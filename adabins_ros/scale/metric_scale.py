@@ -299,8 +299,7 @@ class MetricScale:
         """Return the sigma that the residuals allow: what the standard deviations leave open."""
         if evidence.single:
             return self.options.single_sigma
-        explained = float(np.median(np.square(evidence.relative_std)))
-        unexplained = math.sqrt(max(line.spread**2 - explained, 0.0))
+        unexplained = math.sqrt(max(line.spread**2 - evidence.usual_variance, 0.0))
         return max(unexplained, line.spread / math.sqrt(self._effective(evidence)))
 
     def _image_sigma(self, line: Line, evidence: Evidence) -> float:

@@ -11,6 +11,7 @@ and Welsch, "Robust regression using iteratively reweighted least-squares", 1977
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,23 +93,30 @@ def fit_line(
     state = start
     if state is None:
         state = _densest(position, value, weight, prior, prior_information, effective)
-    design = np.stack([np.ones_like(position), position])
+    (offset, slope), (prior_offset, prior_slope) = state.tolist(), prior.tolist()
+    (known_aa, known_ab), (_, known_bb) = prior_information.tolist()
     for _ in range(_ITERATIONS):
-        residuals = value - state @ design
-        trust = weight * np.exp(-0.5 * (residuals / KERNEL) ** 2)
+        residuals = value - (offset + slope * position)
+        trust = weight * np.exp(residuals * residuals * (-0.5 / KERNEL**2))
         trust /= trust.sum()
-        spread = _spread(residuals, trust)
+        pulled, along = trust * residuals, trust * position
+        spread = _spread(float(pulled @ residuals))
         worth = effective / max(spread, smallest_spread) ** 2
-        information = worth * (design * trust) @ design.T
+        aa, ab, bb = worth, worth * float(along.sum()), worth * float(along @ position)
         # Solved for the step, so that the prior's pull vanishes with its information.
-        gradient = worth * design @ (trust * residuals)
-        gradient += prior_information @ (prior - state)
-        step = inverse(information + prior_information) @ gradient
-        state = state + step
-        if np.abs(step).max() < _SETTLED:
+        a, b = prior_offset - offset, prior_slope - slope
+        pull_a = worth * float(pulled.sum()) + known_aa * a + known_ab * b
+        pull_b = worth * float(along @ residuals) + known_ab * a + known_bb * b
+        both_aa, both_ab, both_bb = aa + known_aa, ab + known_ab, bb + known_bb
+        determinant = both_aa * both_bb - both_ab * both_ab
+        step_a = (both_bb * pull_a - both_ab * pull_b) / determinant
+        step_b = (both_aa * pull_b - both_ab * pull_a) / determinant
+        offset, slope = offset + step_a, slope + step_b
+        if max(abs(step_a), abs(step_b)) < _SETTLED:
             break
-    residuals = value - state @ design
-    return Line(state, information, residuals, spread)
+    residuals = value - (offset + slope * position)
+    information = np.array([[aa, ab], [ab, bb]])
+    return Line(np.array([offset, slope]), information, residuals, spread)
 
 
 def inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,10 +125,10 @@ def inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([[d, -b], [-c, a]]) / (a * d - b * c)
 
 
-def _spread(residuals: NDArray[np.float64], trust: NDArray[np.float64]) -> float:
-    """Return the standard deviation that Welsch's function narrowed: 1/s^2 = 1/t^2 - 1/k^2."""
-    narrowed = float(trust @ residuals**2)
-    return float(np.sqrt(1 / max(1 / max(narrowed, 1e-12) - 1 / KERNEL**2, 1 / KERNEL**2)))
+def _spread(narrowed: float) -> float:
+    """Return the standard deviation from the variance that Welsch's function narrowed."""
+    # 1/s^2 = 1/t^2 - 1/k^2
+    return math.sqrt(1 / max(1 / max(narrowed, 1e-12) - 1 / KERNEL**2, 1 / KERNEL**2))
 
 
 def _densest(
@@ -133,7 +141,7 @@ def _densest(
 ) -> NDArray[np.float64]:
     """Return the best of all offsets and a few slopes: density of points times prior."""
     slopes = _SLOPES + prior[1]
-    middle = float(np.median(value))
+    middle = float(np.partition(value, value.size // 2)[value.size // 2])
     bins = _PLACES.size
     offsets = middle - _HALF_RANGE + _STEP * (_PLACES + 0.5)
     # A histogram for each slope, all in one.
