@@ -57,6 +57,10 @@ def frames(width: int, height: int) -> Iterator[tuple[str, Any, Any]]:
     chunk = struct.pack('>I4sI', 0, b'teXt', zlib.crc32(b'teXt'))
     many = png[:33] + chunk * (MEGABYTES // 12) + png[33:]
     yield 'PNG of empty chunks', compressed(many), None
+    text = b'zTXt' + b'k\0\0' + zlib.compress(bytes(7_900_000))
+    texts = 300 * (struct.pack('>I', len(text) - 4) + text + struct.pack('>I', zlib.crc32(text)))
+    yield 'PNG of texts that inflate', compressed(png[:33] + texts + png[33:]), None
+    yield 'PNM with a vast header', compressed(b'P6' + b' ' * MEGABYTES + b'4 4 255\n'), None
     yield 'PNG, one bit wrong', compressed(png[:-40] + bytes([png[-40] ^ 1]) + png[-39:]), None
     flat = np.zeros((height, width, 4), np.uint16)
     yield 'PNG, 16 bit RGBA of zeros', compressed(encode_picture(flat, '.png').tobytes()), None

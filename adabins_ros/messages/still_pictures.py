@@ -9,6 +9,7 @@ there are, and memory for none of the pixels that they claim.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import itertools
 import re
 import struct
@@ -49,6 +50,7 @@ _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BETWEEN_SCANS = frozenset((0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)))
 _MOST_SCANS, _FEW_SCANS, _SCANNED_PIXELS = 100, 20, 1 << 26
 """Of a progressive JPEG; usual are ten. Each one costs as much time as the whole picture."""
+_INFLATED = (b'zTXt', b'iTXt', b'iCCP')
 _FEW_PARTS, _BYTES_PER_PART = 1000, 256
 """A file of many small segments or chunks takes longer to walk through than to decode."""
 _EXIF = re.compile(
@@ -57,6 +59,7 @@ _EXIF = re.compile(
 _WIDTH, _LENGTH, _ORIENTATION, _TILE_WIDTH, _TILE_LENGTH, _EXTRA = 256, 257, 274, 322, 323, 338
 _FIELD_TYPES = {3: 'H', 4: 'I'}
 _PNM_SIZE = re.compile(rb'P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s')
+_LONGEST_PNM_HEADER = 1 << 16
 _SMALL, _PIXELS_PER_BYTE = 1 << 24, 256
 """What is larger, and holds more pixels in each byte, is no picture that a camera took."""
 
@@ -98,6 +101,8 @@ def decode_picture(data: NDArray[np.uint8]) -> NDArray[Any]:
     _CHECKS[kind](content)
     if kind == 'tiff':
         data = _without_premultiplication(data, content)
+    elif kind == 'png':
+        data = _without_texts(data, content)
     try:
         picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except (cv2.error, MemoryError) as error:
@@ -191,28 +196,42 @@ def _check_jpeg(data: bytes) -> None:
 
 def _check_png(data: bytes) -> None:
     """Walk through the chunks: each whole, its checksum right, the last one IEND."""
-    position, count = len(_PNG), 0
-    view = memoryview(data)
-    while position + 12 <= len(data):
-        count += 1
+    end, view = len(_PNG), memoryview(data)
+    for count, (name, start, end) in enumerate(_png_chunks(data)):
         _check_parts(count, data, 'PNG')
-        length, name = struct.unpack_from('>I4s', data, position)
-        end = position + 12 + length
-        if end > len(data):
-            break
-        named, summed = position + 4, end - 4
+        named, summed = start + 4, end - 4
         (checksum,) = struct.unpack_from('>I', data, summed)
         if zlib.crc32(view[named:summed]) != checksum:
-            raise MessageError('corrupt', f'PNG has a wrong checksum at byte {position}')
-        if position == len(_PNG):
-            if name != b'IHDR' or length < 8:
+            raise MessageError('corrupt', f'PNG has a wrong checksum at byte {start}')
+        if not count:
+            if name != b'IHDR' or end - start < 20:
                 raise MessageError('corrupt', 'PNG does not start with its header chunk')
-            width, height = struct.unpack_from('>II', data, position + 8)
+            width, height = struct.unpack_from('>II', data, start + 8)
             _check_claim(width, height, data, 'PNG')
         if name == b'IEND':
             return
-        position = end
-    raise MessageError('corrupt', f'PNG of {len(data)} bytes is cut off at byte {position}')
+    raise MessageError('corrupt', f'PNG of {len(data)} bytes is cut off at byte {end}')
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, first byte and end of each whole chunk."""
+    start = len(_PNG)
+    while start + 12 <= len(data):
+        length, name = struct.unpack_from('>I4s', data, start)
+        end = start + 12 + length
+        if end > len(data):
+            return
+        yield name, start, end
+        start = end
+
+
+def _without_texts(data: NDArray[np.uint8], content: bytes) -> NDArray[np.uint8]:
+    """Leave out of a PNG what libpng would inflate: 8 MB of text from each 8 kB."""
+    if not any(name in content for name in _INFLATED):
+        return data
+    kept = [data[: len(_PNG)]]
+    kept += [data[start:end] for name, start, end in _png_chunks(content) if name not in _INFLATED]
+    return np.concatenate(kept)
 
 
 def _check_tiff(data: bytes) -> None:
@@ -278,7 +297,7 @@ def _check_webp(data: bytes) -> None:
 
 
 def _check_pnm(data: bytes) -> None:
-    found = _PNM_SIZE.match(data)
+    found = _PNM_SIZE.match(data, 0, _LONGEST_PNM_HEADER)
     if found is None:
         raise MessageError('corrupt', f'PNM of {len(data)} bytes has no size')
     _check_claim(int(found[1]), int(found[2]), data, 'PNM')

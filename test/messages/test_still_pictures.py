@@ -95,6 +95,28 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
     assert decode_picture(_data(content)).shape == (64, 64, 3)
 
 
+@pytest.mark.parametrize(
+    ('name', 'head'), [(b'zTXt', b'k\0\0'), (b'iTXt', b'k\0\1\0\0\0'), (b'iCCP', b'k\0\0')]
+)
+def test_texts_of_a_png_are_not_inflated(name: bytes, head: bytes) -> None:
+    # libpng makes 8 MB of each: 0.04 s.
+    plain = _file('.png')
+    texts = 300 * _chunk(name, head + zlib.compress(bytes(7_900_000)))
+    for at in (33, len(plain) - 12):
+        start = process_time()
+        picture = decode_picture(_data(plain[:at] + texts + plain[at:]))
+        assert process_time() - start < 0.5
+        np.testing.assert_array_equal(picture, BGR)
+
+
+def test_the_header_of_a_netpbm_picture_is_not_searched_for_in_all_of_it() -> None:
+    for filler in (b' ', b'#\n'):
+        start = process_time()
+        with pytest.raises(MessageError, match='has no size'):
+            decode_picture(_data(b'P6\n' + 2_000_000 * filler + b'4 4 255\n'))
+        assert process_time() - start < 0.5
+
+
 def test_a_black_picture_of_a_covered_lens_is_a_picture() -> None:
     for suffix in ('.jpg', '.png'):
         black = np.zeros((2160, 3840, 3), np.uint8)
