@@ -108,11 +108,13 @@ class RecordedType:
         self._idl = idl
         self._ros1 = ros1
         self._store: Typestore | None = None
+        self._is_whole = False
         self._ros2_store: Typestore | None = None
 
     def decode(self, message: RecordedMessage) -> Any:
         try:
             store = self._known_types()
+            self._check_fields(store)
             if self._ros1:
                 return store.deserialize_ros1(message.raw, self.msgtype)
             return store.deserialize_cdr(message.raw, self.msgtype)
@@ -157,6 +159,19 @@ class RecordedType:
         raise TypesysError(
             f'the recording holds no definition of {self.msgtype}, and ROS ships none'
         )
+
+    def _check_fields(self, store: Typestore) -> None:
+        """Refuse definitions that lack what ROS's have: readers count on these fields."""
+        if self._is_whole:
+            return
+        usual = shipped_types(self._ros1).fielddefs
+        for name in usual.keys() & store.fielddefs.keys():
+            known, there = ({field for field, _ in x[name][1]} for x in (usual, store.fielddefs))
+            if missing := ', '.join(sorted(known - there)):
+                raise TypesysError(
+                    f'the definition of {name} in the recording is damaged: it lacks {missing}'
+                )
+        self._is_whole = True
 
     def _recorded_types(self) -> Typesdict:
         if not self._idl:

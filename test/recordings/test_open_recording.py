@@ -17,6 +17,7 @@ from adabins_ros.recordings import (
     RecordingError,
     survey,
 )
+from adabins_ros.recordings.recorded_message import RecordedMessage, RecordedType
 import numpy as np
 import pytest
 from rosbags.typesys import get_typestore, Stores
@@ -162,6 +163,13 @@ def test_overwritten_bytes_never_end_in_another_error(
                     assert frame.rgb.ndim == 3
         except RecordingError as error:
             assert str(path) in str(error)
+
+
+def test_a_definition_that_lacks_a_field_is_damaged() -> None:
+    kind = RecordedType(Path('a.bag'), 'geometry_msgs/Point', 'float64 x\nfloat64 y\nfloat64 w')
+    message = RecordedMessage('/place', 'geometry_msgs/msg/Point', 0, bytes(28), kind)
+    with pytest.raises(RecordingError, match=r'geometry_msgs/msg/Point .* lacks z'):
+        message.decode()
 
 
 @pytest.mark.parametrize(
