@@ -85,8 +85,8 @@ def test_no_frame_is_lost_or_taken_twice_between_two_threads():
 
 def test_a_slow_subscriber_of_pictures_holds_no_frame_and_gets_the_newest():
     pytest.importorskip('rclpy')
-    from adabins_ros.ros.camera_stream import SlowOutput
     from adabins_ros.ros.diagnostics import FrameStatistics
+    from adabins_ros.ros.slow_output import SlowOutput
 
     began, may_go_on, came = threading.Event(), threading.Event(), queue.SimpleQueue()
     publisher = SimpleNamespace(publish=came.put)
