@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-import contextlib
 import itertools
 import os
 from pathlib import Path
@@ -229,38 +228,43 @@ class Station:
                     return last
         raise AssertionError(f'last status: {last[0] and last[0].message}\n{last[1]}')
 
-    def call(self, kind: Any, service: str, request: Any, timeout_s: float = 30.0) -> Any:
-        """Call a service of the depth node and return its response."""
+    def call(
+        self, kind: Any, service: str, request: Any, timeout_s: float = 60.0, once: bool = False
+    ) -> Any:
+        """
+        Call a service of the depth node and return its response.
+
+        The first answers get lost while the service has not found the client, so what may be
+        asked twice is asked again after a while.
+        """
         if service not in self._clients:
             self._clients[service] = self.node.create_client(kind, f'depth_node/{service}')
+            self.spin_until(self._clients[service].service_is_ready, timeout_s)
+            if once:
+                self.spin_for(lambda: False, 1.0)
         client = self._clients[service]
-        self.spin_until(client.service_is_ready, timeout_s)
-        future = client.call_async(request)
-        self.spin_until(future.done, timeout_s)
-        return future.result()
+        futures = []
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            futures.append(client.call_async(request))
+            patience = timeout_s if once else 5.0
+            if self.spin_for(lambda: any(future.done() for future in futures), patience):
+                return next(future.result() for future in futures if future.done())
+        raise AssertionError(f'{service} did not answer within {timeout_s} s')
 
     def transition(self, label: str) -> bool:
         """Ask for a lifecycle transition; tell whether it succeeded."""
         request = ChangeState.Request()
         request.transition.label = label
-        return self.call(ChangeState, 'change_state', request).success
+        return self.call(ChangeState, 'change_state', request, once=True).success
 
-    def state(self, timeout_s: float = 30.0) -> str:
+    def state(self) -> str:
         """Return the node's lifecycle state."""
-        response = self.call(GetState, 'get_state', GetState.Request(), timeout_s)
-        return response.current_state.label
+        return self.call(GetState, 'get_state', GetState.Request()).current_state.label
 
     def wait_until_active(self) -> None:
         """Wait for autostart to be through."""
-
-        def is_active() -> bool:
-            # The first answers get lost while client and service have not both found each other,
-            # and none comes while the model is loaded: ask again.
-            with contextlib.suppress(AssertionError):
-                return self.state(5.0) == 'active'
-            return False
-
-        self.spin_until(is_active, 90)
+        self.spin_until(lambda: self.state() == 'active', 90)
 
     def set_parameters(self, **values: Any) -> list[Any]:
         """Set parameters of the depth node; return a result with `successful`, `reason` each."""
