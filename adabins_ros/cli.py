@@ -17,7 +17,7 @@ from adabins_ros.command_line import (
     explained,
     InferenceSize,
     print_anything,
-    SETTING,
+    settings_among,
 )
 import typer
 
@@ -245,7 +245,7 @@ def extract(
         from adabins_ros.settings import load_settings
         from rich.console import Console
 
-        settings = [word for word in words if SETTING.match(word) and not Path(word).exists()]
+        settings = settings_among(words)
         config = load_settings(DataSettings, {'data': {'salvage': salvage}}, settings).data
         bags = [word for word in words if word not in settings]
         console = Console(stderr=True)

@@ -13,8 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-SETTING = re.compile(r'[A-Za-z_][\w.]*=')
-"""What a KEY=VALUE word begins with."""
+_SETTING = re.compile(r'[A-Za-z_][\w.]*=')
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')]
 DepthRange = Annotated[
     tuple[float, float] | None,
@@ -99,6 +98,12 @@ def arguments_of(arguments: Sequence[str] | None) -> list[str]:
         if match := _FROM_HOME.fullmatch(word):
             words[place] = f'{match[1] or ""}{os.path.expanduser(match[2])}'
     return words
+
+
+def settings_among(words: Sequence[str]) -> list[str]:
+    """Return the words that are KEY=VALUE, however long, and no file's name."""
+    is_file = os.path.exists  # unlike Path's: a word may be longer than names are
+    return [word for word in words if _SETTING.match(word) and not is_file(word)]
 
 
 def split_ros_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

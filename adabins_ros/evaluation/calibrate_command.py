@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from adabins_ros.command_line import DepthRange, Device, InferenceSize, run_command, SETTING
+from adabins_ros.command_line import DepthRange, Device, InferenceSize, run_command, settings_among
 import typer
 
 
@@ -54,7 +54,7 @@ def calibrate(
     from rich.progress import track
 
     words = more or []
-    overrides = [word for word in words if SETTING.match(word) and not Path(word).exists()]
+    overrides = settings_among(words)
     paths = [*(bags or []), *(Path(word) for word in words if word not in overrides)]
     folders = [path for path in paths if is_rgbd_folder(path)]
     if folders and len(folders) < len(paths):

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, TYPE_CHECKING
 
-from adabins_ros.command_line import DepthRange, Device, InferenceSize, run_command, SETTING
+from adabins_ros.command_line import DepthRange, Device, InferenceSize, run_command, settings_among
 import typer
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def evaluate(
 
     _check_new(output)
     words = more or []
-    overrides = [word for word in words if SETTING.match(word) and not Path(word).exists()]
+    overrides = settings_among(words)
     extra = [Path(word) for word in words if word not in overrides]
     if dataset is None and data:
         raise EvaluationError('--data needs --dataset nyu, kitti or folder')

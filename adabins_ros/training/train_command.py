@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Annotated, TYPE_CHECKING
 
-from adabins_ros.command_line import run_command, SETTING
+from adabins_ros.command_line import run_command, settings_among
 from adabins_ros.extras import require
 from adabins_ros.package_files import shell_command
 import typer
@@ -100,7 +100,7 @@ def train(
     from adabins_ros.frames import is_rgbd_folder
 
     words = more or []
-    overrides = [word for word in words if SETTING.match(word) and not Path(word).exists()]
+    overrides = settings_among(words)
     given = [*(bags or []), *(word for word in words if word not in overrides)]
     folders = [word for word in given if is_rgbd_folder(word)]
     recordings = [word for word in given if word not in folders]

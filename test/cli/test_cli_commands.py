@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from adabins_ros.command_line import arguments_of
+from adabins_ros.command_line import arguments_of, settings_among
 from adabins_ros.recordings import find_camera_topics, iterate_frames, open_recording
 import cv2
 import numpy as np
@@ -117,6 +117,15 @@ def test_the_home_folder_can_be_written_as_people_do(ros_environment, folder, tm
 def test_a_name_below_the_node_is_no_folder():
     words = ['--remap', '~/a:=b', '--ros-args', '-r', '~/depth:=depth', '--params-file', '~/x']
     assert arguments_of(words) == words
+
+
+def test_a_setting_may_be_longer_than_a_files_name_and_a_file_may_look_like_one(tmp_path):
+    draws = 'data.draws={' + ', '.join(f'kitchen_{number}: 2' for number in range(40)) + '}'
+    bag = tmp_path / 'seed=3.mcap'
+    bag.touch()
+    words = [draws, str(bag), 'seed=3', 'kitchen.mcap']
+    assert len(draws) > 255
+    assert settings_among(words) == [draws, 'seed=3']
 
 
 def test_packing_never_overwrites(ros_environment, folder, tmp_path):
