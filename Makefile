@@ -41,7 +41,7 @@ demo: $(VENV)/.light
 
 # A process for each core, of one thread each: with more they would hold each other up.
 test: environment
-	@OMP_NUM_THREADS=1 $(python) -m pytest --numprocesses auto --dist loadgroup --timeout 300 $(TESTS)
+	@OMP_NUM_THREADS=1 $(python) -m pytest --numprocesses auto --dist loadgroup --timeout 300 --durations 25 $(TESTS)
 
 linters := 'ruff check .' 'ruff format --check .' 'flake8 $(code)' \
     'pydocstyle --property-decorators none $(code)' mypy
