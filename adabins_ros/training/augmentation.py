@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 import torch
+from torch.nn import functional
 
 _BLUR_SIGMA = (0.4, 1.5)
 _MOTION_LENGTHS = (3, 5, 7)
@@ -17,6 +18,7 @@ _JPEG_QUALITY = (25, 85)
 _MOST_HOLES = 4
 _LARGEST_HOLE = 0.25
 _LOST_SHARE = (0.1, 0.6)
+_FILTER_SIZES = (1, 3, 5)
 
 
 class Augmentation:
@@ -125,6 +127,48 @@ def exchange_colours(
     new_mean = torch.lerp(mean, mean[other], part)
     new_std = torch.lerp(std, std[other], part)
     changed = (images - mean) * (new_std / std) + new_mean
+    return torch.minimum(torch.maximum(changed, black), white)
+
+
+def filter_at_random(
+    images: torch.Tensor, probability: float, black: torch.Tensor, white: torch.Tensor
+) -> torch.Tensor:
+    """
+    Give images other textures and colours, so that shapes tell more than surfaces.
+
+    Each goes a random part of the way to itself after a convolution with random weights (Xu et
+    al., Robust and Generalizable Visual Representation Learning via Random Convolutions, ICLR
+    2021), brought back to its mean and standard deviation.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        (B, 3, H, W), normalised.
+    probability : float
+        Of being changed, for each image.
+    black, white : torch.Tensor
+        (3, 1, 1), the darkest and the brightest normalised pixel.
+
+    Returns
+    -------
+    torch.Tensor
+        (B, 3, H, W); the generator is torch's own.
+
+    """
+    if not probability:
+        return images
+    count, channels, *shape = images.shape
+    part = torch.rand(count) * (torch.rand(count) < probability)
+    part = part.to(images.device).view(-1, 1, 1, 1)
+    size = _FILTER_SIZES[int(torch.randint(len(_FILTER_SIZES), ()))]
+    weights = torch.randn(count * channels, channels, size, size).to(images)
+    together = images.reshape(1, count * channels, *shape)
+    together = functional.pad(together, [size // 2] * 4, mode='replicate')
+    filtered = functional.conv2d(together, weights, groups=count).view_as(images)
+    mean, std = filtered.mean((1, 2, 3), keepdim=True), filtered.std((1, 2, 3), keepdim=True)
+    filtered = (filtered - mean) / std.clamp_min(1e-3) * images.std((1, 2, 3), keepdim=True)
+    filtered = filtered + images.mean((1, 2, 3), keepdim=True)
+    changed = torch.lerp(images, filtered, part)
     return torch.minimum(torch.maximum(changed, black), white)
 
 

@@ -105,6 +105,13 @@ class AugmentationConfig(Section):
         description='probability that a picture takes some of the mean and contrast of each '
         'colour channel from another one of its batch',
     )
+    textures: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description='probability that a picture takes some of itself behind a random filter, '
+        'which changes its textures and colours',
+    )
     depth_dropout: float = Field(0.1, ge=0, le=1, description='probability of holes in depth')
 
 

@@ -9,7 +9,11 @@ from typing import Any
 
 from adabins_ros.messages import image_fields
 from adabins_ros.recordings import RecordingError, survey
-from adabins_ros.training.augmentation import Augmentation, exchange_colours
+from adabins_ros.training.augmentation import (
+    Augmentation,
+    exchange_colours,
+    filter_at_random,
+)
 from adabins_ros.training.config import AugmentationConfig
 from adabins_ros.training.cropping import cut_out, largest_box
 from adabins_ros.training.dataset import RgbdDataset, source_name
@@ -217,3 +221,21 @@ def test_colours_move_towards_those_of_another_picture() -> None:
     assert changed.min() >= -1.1
     flat = torch.zeros(2, 3, 16, 16)
     assert exchange_colours(flat, 1.0, black, white).isfinite().all()
+
+
+def test_a_random_filter_changes_textures_and_leaves_shapes() -> None:
+    torch.manual_seed(5)
+    rough = 0.005 * torch.rand(6, 3, 32, 32)
+    step = torch.zeros(6, 3, 32, 32)
+    step[..., 16:] = 1.0
+    images, black, white = rough + step, torch.full((3, 1, 1), -0.5), torch.full((3, 1, 1), 1.5)
+    assert filter_at_random(images, 0.0, black, white) is images
+    changed = filter_at_random(images, 1.0, black, white)
+    assert ((changed - images).abs().mean((1, 2, 3)) > 0.01).all()
+    assert changed.max() <= 1.5
+    assert changed.min() >= -0.5
+    # Away from the step, where the filter has one surface before it, each is still of one colour.
+    for side in (changed[..., 3:12], changed[..., 20:29]):
+        assert (side.std((2, 3)) < 0.25 * changed.std((2, 3)).amax(1, keepdim=True)).all()
+    flat = torch.zeros(2, 3, 16, 16)
+    assert filter_at_random(flat, 1.0, black, white).isfinite().all()
