@@ -38,7 +38,7 @@ stage two one/best.safetensors 42 \
   'rooms2: 1.5, synthetic_rooms: .7, open_far: 4, open_near: 1.5, rooms3: 4, rooms4: 5' \
   "$sets"/{rooms3,rooms4}
 
-# The shares and the factors on the standard deviation and on depth: what places ask for that were left out.
-python "$here/average.py" adabins-lite.safetensors 0.85 0.97 \
-  one/best.safetensors 0.6 two/best.safetensors 0.4
+# The shares and the factor on the standard deviation: what places ask for that were left out.
+python "$here/average.py" adabins-lite.safetensors 0.85 "$start" 0.15 \
+  one/best.safetensors 0.5 two/best.safetensors 0.35
 adabins export --model adabins-lite.safetensors --output adabins-lite.onnx
