@@ -80,7 +80,7 @@ def test_the_scale_of_a_room_flickers_less_and_its_depth_is_as_good(
 
 
 @pytest.mark.slow
-def test_the_scale_of_a_kitchen_flickers_a_third_less(
+def test_the_scale_of_a_kitchen_flickers_a_quarter_less(
     predictor: DepthPredictor, shared_data: Callable[[str], Path]
 ) -> None:
     folder = RgbdFolder(shared_data('redkitchen_7scenes'))
@@ -91,7 +91,7 @@ def test_the_scale_of_a_kitchen_flickers_a_third_less(
     plain, steady = alone(predictor, frames), smoothed(predictor, frames)
     before, d1_before = jitter_and_d1(plain, frames)
     after, d1_after = jitter_and_d1(steady, frames)
-    assert after < 0.7 * before
+    assert after < 0.75 * before
     assert d1_after > d1_before - 0.005
     assert max(map(change, steady, plain)) < 0.1
 
