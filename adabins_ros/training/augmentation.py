@@ -92,23 +92,30 @@ class Augmentation:
         return np.asarray(cv2.LUT(image, table[None]), np.uint8)
 
 
-def exchange_colours(
-    images: torch.Tensor, probability: float, black: torch.Tensor, white: torch.Tensor
+def change_looks(
+    images: torch.Tensor,
+    black: torch.Tensor,
+    white: torch.Tensor,
+    *,
+    exchange: float = 0.0,
+    textures: float = 0.0,
 ) -> torch.Tensor:
     """
-    Give images some of the colours of others, so that a room's look does not tell its size.
+    Give images other colours and surfaces, so that a room's look does not tell its size.
 
     Each moves a random part of the way to the mean and standard deviation of each channel of
-    another image of the batch (Reinhard et al., CG&A 2001, in RGB).
+    another image of the batch (Reinhard et al., CG&A 2001, in RGB), then one to itself behind a
+    convolution with random weights (Xu et al., Robust and Generalizable Visual Representation
+    Learning via Random Convolutions, ICLR 2021) that keeps its mean and standard deviation.
 
     Parameters
     ----------
     images : torch.Tensor
         (B, 3, H, W), normalised.
-    probability : float
-        Of being changed, for each image.
     black, white : torch.Tensor
         (3, 1, 1), the darkest and the brightest normalised pixel.
+    exchange, textures : float
+        Probability of either change, for each image.
 
     Returns
     -------
@@ -116,60 +123,31 @@ def exchange_colours(
         (B, 3, H, W); the generator is torch's own.
 
     """
-    if not probability:
-        return images
-    count = len(images)
-    part = torch.rand(count) * (torch.rand(count) < probability)
-    part = part.to(images.device).view(-1, 1, 1, 1)
-    other = torch.randperm(count)
-    mean = images.mean((2, 3), keepdim=True)
-    std = images.std((2, 3), keepdim=True).clamp_min(1e-3)
-    new_mean = torch.lerp(mean, mean[other], part)
-    new_std = torch.lerp(std, std[other], part)
-    changed = (images - mean) * (new_std / std) + new_mean
-    return torch.minimum(torch.maximum(changed, black), white)
+    for change, probability in ((_in_others_colours, exchange), (_filtered, textures)):
+        if probability:
+            count = len(images)
+            part = torch.rand(count) * (torch.rand(count) < probability)
+            images = torch.lerp(images, change(images), part.to(images.device).view(-1, 1, 1, 1))
+            images = torch.minimum(torch.maximum(images, black), white)
+    return images
 
 
-def filter_at_random(
-    images: torch.Tensor, probability: float, black: torch.Tensor, white: torch.Tensor
-) -> torch.Tensor:
-    """
-    Give images other textures and colours, so that shapes tell more than surfaces.
+def _in_others_colours(images: torch.Tensor) -> torch.Tensor:
+    mean, std = images.mean((2, 3), keepdim=True), images.std((2, 3), keepdim=True)
+    other = torch.randperm(len(images))
+    return (images - mean) * (std[other] / std.clamp_min(1e-3)) + mean[other]
 
-    Each goes a random part of the way to itself after a convolution with random weights (Xu et
-    al., Robust and Generalizable Visual Representation Learning via Random Convolutions, ICLR
-    2021), brought back to its mean and standard deviation.
 
-    Parameters
-    ----------
-    images : torch.Tensor
-        (B, 3, H, W), normalised.
-    probability : float
-        Of being changed, for each image.
-    black, white : torch.Tensor
-        (3, 1, 1), the darkest and the brightest normalised pixel.
-
-    Returns
-    -------
-    torch.Tensor
-        (B, 3, H, W); the generator is torch's own.
-
-    """
-    if not probability:
-        return images
-    count, channels, *shape = images.shape
-    part = torch.rand(count) * (torch.rand(count) < probability)
-    part = part.to(images.device).view(-1, 1, 1, 1)
+def _filtered(images: torch.Tensor) -> torch.Tensor:
+    count, channels = images.shape[:2]
     size = _FILTER_SIZES[int(torch.randint(len(_FILTER_SIZES), ()))]
     weights = torch.randn(count * channels, channels, size, size).to(images)
-    together = images.reshape(1, count * channels, *shape)
-    together = functional.pad(together, [size // 2] * 4, mode='replicate')
+    together = functional.pad(images.flatten(0, 1)[None], [size // 2] * 4, mode='replicate')
     filtered = functional.conv2d(together, weights, groups=count).view_as(images)
-    mean, std = filtered.mean((1, 2, 3), keepdim=True), filtered.std((1, 2, 3), keepdim=True)
-    filtered = (filtered - mean) / std.clamp_min(1e-3) * images.std((1, 2, 3), keepdim=True)
-    filtered = filtered + images.mean((1, 2, 3), keepdim=True)
-    changed = torch.lerp(images, filtered, part)
-    return torch.minimum(torch.maximum(changed, black), white)
+    axes = (1, 2, 3)
+    mean, std = filtered.mean(axes, keepdim=True), filtered.std(axes, keepdim=True)
+    scale = images.std(axes, keepdim=True) / std.clamp_min(1e-3)
+    return (filtered - mean) * scale + images.mean(axes, keepdim=True)
 
 
 def _part(box: Box, scale: float) -> Box:

@@ -9,7 +9,7 @@ import random
 from typing import Any
 
 from adabins_ros.model import AdaBins, DepthDistribution
-from adabins_ros.training.augmentation import exchange_colours, filter_at_random
+from adabins_ros.training.augmentation import change_looks
 from adabins_ros.training.config import TrainingConfig
 from adabins_ros.training.losses import (
     BinCentersChamfer,
@@ -70,8 +70,9 @@ class DepthTraining(pl.LightningModule):
         self.register_buffer('_black', -mean / std, persistent=False)
         self.register_buffer('_white', (1 - mean) / std, persistent=False)
         changes = config.augmentation
-        self._exchange = changes.exchange if changes.enabled else 0.0
-        self._textures = changes.textures if changes.enabled else 0.0
+        self._looks = (
+            {'exchange': changes.exchange, 'textures': changes.textures} if changes.enabled else {}
+        )
         self.time_share: Callable[[], float] = lambda: 0.0
         low, high = network.config.min_depth, network.config.max_depth
         loss = config.loss
@@ -128,8 +129,7 @@ class DepthTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Compute the loss of a batch."""
-        image = exchange_colours(batch['image'], self._exchange, self._black, self._white)
-        image = filter_at_random(image, self._textures, self._black, self._white)
+        image = change_looks(batch['image'], self._black, self._white, **self._looks)
         output: DepthDistribution = self(image)
         losses = self.losses(output, batch['depth'], batch.get('scale_known'))
         size = len(batch['image'])

@@ -25,7 +25,7 @@ def test_any_camera_gets_a_legal_size_of_its_aspect(name: str, height: int, widt
     if 1 / 4 <= height / width <= 4:
         error = (size[0] / size[1]) / (height / width)
         # Half a pixel of rounding on the shorter side, or nearly the aspect of training.
-        assert abs(error - 1) <= (0.07 if size == config.input_size else 1.1 / min(size))
+        assert abs(error - 1) <= (0.13 if size == config.input_size else 1.1 / min(size))
 
 
 @pytest.mark.parametrize('size', [(480, 640), (416, 544), (352, 1216)])
@@ -56,10 +56,11 @@ def test_a_legal_size_near_the_trainings_is_used_as_it_is(size: tuple[int, int])
         ('adabins-lite', (160, 120), (320, 240)),
         ('adabins-lite', (300, 400), (240, 320)),
         ('adabins-nyu', (427, 565), (482, 638)),
-        # Nearly 4:3.
+        # Nearly 4:3, and not.
         ('adabins-lite', (499, 640), (240, 320)),
-        ('adabins-lite', (1024, 1280), (240, 320)),
-        ('adabins-lite', (424, 512), (252, 305)),
+        ('adabins-lite', (424, 512), (240, 320)),
+        ('adabins-lite', (400, 600), (240, 320)),
+        ('adabins-lite', (400, 640), (219, 351)),
         ('adabins-nyu', (360, 480), (480, 640)),
         ('adabins-kitti', (374, 1238), (360, 1190)),
     ],

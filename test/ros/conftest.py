@@ -239,10 +239,12 @@ class Station:
         """
         if service not in self._clients:
             self._clients[service] = self.node.create_client(kind, f'depth_node/{service}')
-            self.spin_until(self._clients[service].service_is_ready, timeout_s)
             if once:
+                # Nothing says when the service has found the client.
+                self.spin_until(self._clients[service].service_is_ready, timeout_s)
                 self.spin_for(lambda: False, 1.0)
         client = self._clients[service]
+        self.spin_until(client.service_is_ready, timeout_s)
         futures = []
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:

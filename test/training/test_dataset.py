@@ -9,11 +9,7 @@ from typing import Any
 
 from adabins_ros.messages import image_fields
 from adabins_ros.recordings import RecordingError, survey
-from adabins_ros.training.augmentation import (
-    Augmentation,
-    exchange_colours,
-    filter_at_random,
-)
+from adabins_ros.training.augmentation import Augmentation, change_looks
 from adabins_ros.training.config import AugmentationConfig
 from adabins_ros.training.cropping import cut_out, largest_box
 from adabins_ros.training.dataset import RgbdDataset, source_name
@@ -211,8 +207,8 @@ def test_colours_move_towards_those_of_another_picture() -> None:
     dark, bright = torch.full((2, 1, 1, 1), -1.0), torch.full((2, 1, 1, 1), 1.0)
     images = torch.cat([dark, bright]) + 0.1 * torch.rand(4, 3, 16, 16)
     black, white = torch.full((3, 1, 1), -1.1), torch.full((3, 1, 1), 1.1)
-    assert exchange_colours(images, 0.0, black, white) is images
-    changed = exchange_colours(images, 1.0, black, white)
+    assert change_looks(images, black, white) is images
+    changed = change_looks(images, black, white, exchange=1.0)
     before, after = images.mean((1, 2, 3)), changed.mean((1, 2, 3))
     assert (before - after).abs().max() > 0.2
     assert after.min() > -1
@@ -220,7 +216,7 @@ def test_colours_move_towards_those_of_another_picture() -> None:
     assert changed.max() <= 1.1
     assert changed.min() >= -1.1
     flat = torch.zeros(2, 3, 16, 16)
-    assert exchange_colours(flat, 1.0, black, white).isfinite().all()
+    assert change_looks(flat, black, white, exchange=1.0).isfinite().all()
 
 
 def test_a_random_filter_changes_textures_and_leaves_shapes() -> None:
@@ -229,8 +225,7 @@ def test_a_random_filter_changes_textures_and_leaves_shapes() -> None:
     step = torch.zeros(6, 3, 32, 32)
     step[..., 16:] = 1.0
     images, black, white = rough + step, torch.full((3, 1, 1), -0.5), torch.full((3, 1, 1), 1.5)
-    assert filter_at_random(images, 0.0, black, white) is images
-    changed = filter_at_random(images, 1.0, black, white)
+    changed = change_looks(images, black, white, textures=1.0)
     assert ((changed - images).abs().mean((1, 2, 3)) > 0.01).all()
     assert changed.max() <= 1.5
     assert changed.min() >= -0.5
@@ -238,4 +233,4 @@ def test_a_random_filter_changes_textures_and_leaves_shapes() -> None:
     for side in (changed[..., 3:12], changed[..., 20:29]):
         assert (side.std((2, 3)) < 0.25 * changed.std((2, 3)).amax(1, keepdim=True)).all()
     flat = torch.zeros(2, 3, 16, 16)
-    assert filter_at_random(flat, 1.0, black, white).isfinite().all()
+    assert change_looks(flat, black, white, textures=1.0).isfinite().all()
