@@ -13,6 +13,14 @@ from numpy.typing import NDArray
 
 # A camera that looks down more steeply than this, or up, has no forward in the plane.
 _LEAST_FORWARD = math.cos(math.radians(80))
+# Networks bend floors: what rises less than this (rise over run) is floor, if it is as low as an
+# error of this share of the depth makes floor. Slopes are those over this share of the image.
+_STEEP = 0.4
+_BENT = 0.1
+_SLOPE_OVER = 1 / 60
+# How much behind the nearest point of a beam what it meets may lie: their mean is the range, for
+# the nearest of many points is too near.
+_THICKNESS = 0.04
 # About a tenth of a degree: what the direction of gravity is rounded to, so that a pose that TF
 # computes anew for every frame is one.
 _DECIMALS = 3
@@ -89,7 +97,11 @@ def scan_depth(
     trusted: NDArray[np.bool_] | None = None,
 ) -> Scan:
     """
-    Return the nearest sure point of each direction between two heights.
+    Return the nearest sure obstacle of each direction between two heights.
+
+    What is hardly higher than the least height and does not rise steeply counts as floor: the
+    nearest point of an obstacle is on its front. So a low flat top whose front is out of view
+    is none.
 
     Parameters
     ----------
@@ -143,36 +155,74 @@ def scan_depth(
     at_end = np.float32(min(farthest, float(np.finfo(np.float32).max))) * rays.up
     leaves = (at_end >= lowest) & (at_end <= highest)
     range_max = farthest * (float(rays.level[leaves].min()) if leaves.any() else 1.0)
-    z = depth[::stride, ::stride].reshape(-1)[rays.order]
-    safe = z if safe_depth is None else safe_depth[::stride, ::stride].reshape(-1)[rays.order]
-    is_sure = sure.reshape(-1)[rays.order]
+    z = depth[::stride, ::stride].reshape(-1)
+    safe = z if safe_depth is None else safe_depth[::stride, ::stride].reshape(-1)
+    is_sure, beam = sure.reshape(-1), rays.beam
     with np.errstate(invalid='ignore', over='ignore'):
-        ranges = safe * rays.level
-        up = z * rays.up
+        ranges, up = safe * rays.level, z * rays.up
         stands = (up >= lowest) & (up <= highest) & (ranges <= np.float32(range_max))
+        low = np.flatnonzero(stands & is_sure & (up < lowest / np.float32(1 + _BENT)))
+        stands[low] = _steep(low, z, rays, sure.shape, unit)
         is_free = is_sure & (safe > np.float32(farthest))
-    obstacles = np.where(stands & is_sure, ranges, np.float32(np.inf))
-    beams = np.minimum.reduceat(obstacles, rays.starts)
+    obstacles = np.flatnonzero(stands & is_sure)
+    beams = _front(beam[obstacles], ranges[obstacles], rays.count)
     if trusted is not None:
-        doubts = stands & ~trusted.reshape(-1)[rays.order]
-        first = np.minimum.reduceat(np.where(doubts, ranges, np.float32(np.inf)), rays.starts)
-        beams[first < beams] = np.nan
-    unknown = (stands & ~is_sure) | (leaves & ~is_free)
-    is_open = np.logical_or.reduceat(leaves, rays.starts)
-    is_open &= ~np.logical_or.reduceat(unknown, rays.starts)
+        doubts = np.flatnonzero(stands & ~trusted.reshape(-1))
+        beams[_nearest(beam[doubts], ranges[doubts], rays.count) < beams] = np.nan
+    is_open = np.zeros(rays.count, bool)
+    is_open[beam[leaves]] = True
+    is_open[beam[(stands & ~is_sure) | (leaves & ~is_free)]] = False
     beams[np.isinf(beams) & ~is_open] = np.nan
-    filled = np.full(rays.count, np.nan, np.float32)
-    filled[rays.beams] = beams
-    return Scan(filled, rays.angle_min, rays.increment, nearest, range_max)
+    return Scan(beams, rays.angle_min, rays.increment, nearest, range_max)
+
+
+def _steep(
+    pixels: NDArray[np.int64],
+    z: NDArray[np.float32],
+    rays: _Rays,
+    shape: tuple[int, ...],
+    down: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Return which of the pixels lie on what rises steeply, from below them to above."""
+    along = 0 if abs(down[1]) >= abs(down[0]) else 1
+    step = max(1, round(shape[along] * _SLOPE_OVER)) * (1 if down[1 - along] > 0 else -1)
+    place = np.divmod(pixels, shape[1])
+    ends = []
+    for side in (-step, step):
+        moved = list(place)
+        moved[along] = np.clip(place[along] + side, 0, shape[along] - 1)
+        ends.append(moved[0] * shape[1] + moved[1])
+    above, below = ends
+    rise = z[above] * rays.up[above] - z[below] * rays.up[below]
+    run = z[above] * rays.level[above] - z[below] * rays.level[below]
+    return ~(rise < _STEEP * run)
+
+
+def _nearest(
+    beam: NDArray[np.int64], ranges: NDArray[np.float32], count: int
+) -> NDArray[np.float32]:
+    """Return the least range of each beam; infinite where it has none."""
+    nearest = np.full(count, np.inf, np.float32)
+    np.minimum.at(nearest, beam, ranges)
+    return nearest
+
+
+def _front(
+    beam: NDArray[np.int64], ranges: NDArray[np.float32], count: int
+) -> NDArray[np.float32]:
+    """Return for each beam the mean range of what is nearest; infinite where nothing is."""
+    beams = _nearest(beam, ranges, count)
+    met = ranges <= beams[beam] * np.float32(1 + _THICKNESS)
+    pixels = np.bincount(beam[met], minlength=count)
+    total = np.bincount(beam[met], ranges[met], count)
+    return np.divide(total, pixels, out=beams, where=pixels > 0, casting='same_kind')
 
 
 @dataclass(frozen=True)
 class _Rays:
-    """The pixels in the order of their beams, and for a depth of 1 m how far and how high."""
+    """The beam of each pixel, and for a depth of 1 m how far and how high it is; row by row."""
 
-    order: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    beams: NDArray[np.int64]
+    beam: NDArray[np.int64]
     level: NDArray[np.float32]
     up: NDArray[np.float32]
     count: int
@@ -194,15 +244,11 @@ def _rays(camera: PinholeCamera, down: tuple[float, float, float], stride: int) 
     increment = stride / camera.fx
     angle_min = float(angle.min())
     beam = np.rint((angle - angle_min) / increment).astype(np.int64)
-    order = np.argsort(beam, kind='stable')
-    beams, starts = np.unique(beam[order], return_index=True)
     return _Rays(
-        order,
-        starts,
-        beams,
-        np.hypot(forward, left)[order].astype(np.float32),
-        up[order].astype(np.float32),
-        int(beams[-1]) + 1,
+        beam,
+        np.hypot(forward, left).astype(np.float32),
+        up.astype(np.float32),
+        int(beam.max()) + 1,
         angle_min,
         increment,
     )

@@ -48,6 +48,37 @@ def test_a_wall_stands_where_it_is_and_the_floor_is_no_obstacle(pitch_deg):
     np.testing.assert_allclose(scan.ranges[seen] * np.cos(angles[seen]), 2.0, rtol=0.01)
 
 
+@pytest.mark.parametrize('roll', [0, 1, 2])
+def test_a_floor_seen_a_little_too_near_is_none_but_a_low_box_on_it_is(roll):
+    # As a network sees it: 10 cm and more above the floor from 1 m ahead on.
+    depth, camera, gravity = room(25, 2.0), CAMERA, down(25)
+    bent = depth * 0.88
+    low = bent.copy()
+    v, u = np.indices(depth.shape)
+    box = (v > 70) & (v < 90) & (u > 60) & (u < 100)
+    low[box] = depth[88, 80] * 0.86
+    ranges = {}
+    for name, image in (('floor', bent), ('box', low)):
+        turned = np.ascontiguousarray(np.rot90(image, roll))
+        seen = PinholeCamera.from_horizontal_fov(160, 120, 60.0)
+        if roll == 1:
+            seen = PinholeCamera(120, 160, camera.fx, camera.fy, camera.cy, camera.cx)
+        x, y, z = gravity
+        turns = [(x, y, z), (y, -x, z), (-x, -y, z)]
+        sure = np.ones(turned.shape, bool)
+        limits = {'heights_m': (0.05, 1.0), 'range_m': LIMITS}
+        scan = scan_depth(turned, sure, seen, np.array(turns[roll]), HEIGHT_M, **limits)
+        ranges[name] = scan.ranges[len(scan.ranges) // 2]
+    assert ranges['floor'] == pytest.approx(2.0 * 0.88, rel=0.05)
+    assert ranges['box'] < 1.2
+
+
+def test_noise_does_not_bring_a_wall_nearer():
+    noisy = room(0, 3.0) * np.random.default_rng(1).normal(1, 0.03, (120, 160))
+    ranges = scan_of(noisy.astype(np.float32), 0).ranges
+    assert np.median(ranges[40:-40]) == pytest.approx(3.0, rel=0.05)
+
+
 def test_the_left_is_positive():
     depth = room(0, 5.0)
     depth[:, :40] = 1.0

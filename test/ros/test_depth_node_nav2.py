@@ -129,7 +129,8 @@ def test_rays_are_free_up_to_what_is_sure(station, scene, deviations):
     np.testing.assert_allclose(points['z'][stands], safe[stands], rtol=1e-4)
     between = stands & (height <= 1.5)
     nearest = (safe * np.hypot(1, slopes[0]))[between].min()
-    assert np.nanmin(answers['depth/scan'].ranges) == pytest.approx(nearest, rel=1e-3)
+    # The mean of what lies within a few per cent of a beam's nearest point.
+    assert 0.999 * nearest <= np.nanmin(answers['depth/scan'].ranges) <= 1.04 * nearest
 
 
 def test_what_can_not_be_meant_is_refused_by_its_name(station):

@@ -201,7 +201,7 @@ class Robot:
         ahead, left, up = np.moveaxis(rays @ self.rotation.T, -1, 0)
         with np.errstate(divide='ignore', invalid='ignore'):
             floor = np.where(up < 0, -HEIGHT_M / up, np.inf)
-            true = np.minimum(floor, 4.0 / ahead)
+            true = np.minimum(floor, 3.8 / ahead)
             if self.has_box:
                 true = np.minimum(true, self.box(ahead, left, up))
         depth = true * self.wrong * self.noise.normal(1, 0.01, true.shape)
