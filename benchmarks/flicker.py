@@ -145,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('folders', nargs='*', type=Path, help='RGB-D folders')
     parser.add_argument('--model', default='adabins-lite')
-    parser.add_argument('--time', type=float, default=0.5, help='time constant, s')
+    parser.add_argument('--time', type=float, default=2.0, help='time constant, s')
     parser.add_argument('--changes', type=int, default=30, help='cuts, steps and drives')
     parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()

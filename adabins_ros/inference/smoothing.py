@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from adabins_ros.inference.engines.engine import Arrays, Engine
 from adabins_ros.model.config import AdaBinsConfig
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,13 @@ THIS_FRAME = ('widths', 'kernels', 'agreement')
 """Its outputs for the next frame, and (B,), 0 where the scene is another one."""
 _FORGOTTEN = 3.0
 """Time constants after which a frame counts as the first."""
+_SMALL_SIZE = (20, 15)
+_UNLIKE = 0.6
+"""Correlation of two such small pictures, below which they show different scenes. Measured: .65 to
+.99 from a frame to the next of a hand-held camera at 10 Hz; at most .56 for 99 % of cuts, .6 for
+95 % of jumps to half the distance."""
+_NO_CONTRAST = 2.0
+"""Grey levels, below which differences in a small picture are noise."""
 
 
 class Smoothing:
@@ -26,9 +34,9 @@ class Smoothing:
     The memory of one camera for ``DepthPredictor.predict``.
 
     The network smooths its bin widths and the kernels of its range-attention maps over time; what
-    it sees at each pixel is always of the new frame alone. It lets go of the last frame by itself
-    where the scene has changed. Stamps that stand still, jump back or leave a gap of three time
-    constants, and another model, begin anew.
+    it sees at each pixel is always of the new frame alone. It lets go of the last frame where the
+    picture is another one, or the network finds another scene. Stamps that stand still, jump back
+    or leave a gap of three time constants, and another model, begin anew.
 
     Parameters
     ----------
@@ -54,11 +62,14 @@ class Smoothing:
         self._stamp_s = stamp_s
         return self
 
-    def last(self, config: AdaBinsConfig, rows: int) -> tuple[float, Floats, Floats] | None:
+    def last(
+        self, config: AdaBinsConfig, rows: int, picture: Floats
+    ) -> tuple[float, Floats, Floats] | None:
         """
         Return weight, widths (rows, N) and kernels (rows, C, E) of the last frame.
 
-        None if it does not count, for a network and so many images of each frame.
+        None if it does not count, for a network and so many images of each frame; a weight of zero
+        if it shows another scene than a small picture of this frame.
         """
         last = self._last
         if last is None or self._stamp_s is None:
@@ -68,18 +79,23 @@ class Smoothing:
         if not (fits and 0 < elapsed <= _FORGOTTEN):
             return None
         # A mean of few frames deserves no more than its share.
-        weight = min(math.exp(-elapsed), last.frames / (last.frames + 1))
-        return weight, last.widths, last.kernels
+        weight = min(math.exp(-elapsed), last.frames / (last.frames + 2))
+        return weight * _alike(picture, last.picture), last.widths, last.kernels
 
     def keep(
-        self, config: AdaBinsConfig, widths: Floats, kernels: Floats, agreement: float
+        self,
+        config: AdaBinsConfig,
+        widths: Floats,
+        kernels: Floats,
+        agreement: float,
+        picture: Floats,
     ) -> None:
         """Remember a frame and how far it agreed with the last; one that is not finite, never."""
         frames = 1 + agreement * (self._last.frames if self._last else 0)
         finite = np.isfinite(widths.sum() + kernels.sum())
         self._last = None
         if self._stamp_s is not None and finite:
-            self._last = _LastFrame(self._stamp_s, config, widths, kernels, frames)
+            self._last = _LastFrame(self._stamp_s, config, widths, kernels, frames, picture)
         self._stamp_s = None
 
 
@@ -89,6 +105,20 @@ class _LastFrame(NamedTuple):
     widths: Floats
     kernels: Floats
     frames: float
+    picture: Floats
+
+
+def _small(image: NDArray[np.uint8]) -> Floats:
+    """Return a grey picture of few pixels, less its mean."""
+    small = cv2.resize(image, _SMALL_SIZE, interpolation=cv2.INTER_AREA).mean(2, dtype=np.float32)
+    return np.asarray(small - small.mean())
+
+
+def _alike(one: Floats, other: Floats) -> bool:
+    """Tell whether two small pictures may show one scene."""
+    noise = one.size * _NO_CONTRAST**2
+    product, energies = float((one * other).sum()), [float((a * a).sum()) for a in (one, other)]
+    return product + noise >= _UNLIKE * (math.sqrt(energies[0] * energies[1]) + noise)
 
 
 def can_smooth(engine: Engine) -> bool:
@@ -130,17 +160,21 @@ def run_smoothed(
     widths = np.zeros((len(batch), config.num_bins), np.float32)
     kernels = np.zeros((len(batch), config.num_kernels, config.embedding_dim), np.float32)
     weights = np.zeros(len(batch), np.float32)
+    changed: list[bool | None] = [None] * images
+    pictures = [_small(image) for image in batch[:images]]
     rows = [slice(index, None, images) for index in range(images)]
-    for each, row in zip(smoothings, rows, strict=True):
-        last = each.last(config, len(batch) // images) if each else None
+    for index, (each, row) in enumerate(zip(smoothings, rows, strict=True)):
+        last = each.last(config, len(batch) // images, pictures[index]) if each else None
         if last is not None:
             weights[row], widths[row], kernels[row] = last
+            changed[index] = True
     given = dict(zip(LAST_FRAME, (widths, kernels, weights), strict=True))
     outputs = engine.run({'image': batch, **given})
     agreement = np.where(weights > 0, outputs['agreement'], 0)
     for index, (each, row) in enumerate(zip(smoothings, rows, strict=True)):
         if each is not None:
-            each.keep(config, outputs['widths'][row], outputs['kernels'][row], agreement[index])
-    return outputs, [
-        bool(agreement[index] == 0) if weights[index] > 0 else None for index in range(images)
-    ]
+            agreed = float(agreement[index])
+            kept = outputs['widths'][row], outputs['kernels'][row]
+            each.keep(config, *kept, agreed, pictures[index])
+            changed[index] = changed[index] and agreed == 0
+    return outputs, changed

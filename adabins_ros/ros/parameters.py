@@ -152,7 +152,7 @@ class DepthNodeSettings:
         choices=('auto', 'true', 'false'),
     )
     temporal_smoothing: float = _parameter(
-        0.5,
+        2.0,
         'Time over which the bins and kernels of the network are smoothed against flicker, s; '
         '0: none',
         bounds=(0.0, 10.0),

@@ -42,7 +42,7 @@ def predictor() -> Iterator[DepthPredictor]:
 
 
 def smoothed(
-    predictor: DepthPredictor, frames: Iterable[Frame], time_s: float = 0.5
+    predictor: DepthPredictor, frames: Iterable[Frame], time_s: float = 2.0
 ) -> list[DepthEstimate]:
     memory = Smoothing(time_s)
     return [predictor.predict(image, smoothing=memory.at(stamp)) for stamp, image, _ in frames]
@@ -80,7 +80,7 @@ def test_the_scale_of_a_room_flickers_less_and_its_depth_is_as_good(
 
 
 @pytest.mark.slow
-def test_the_scale_of_a_kitchen_flickers_a_quarter_less(
+def test_the_scale_of_a_kitchen_flickers_three_tenths_less(
     predictor: DepthPredictor, shared_data: Callable[[str], Path]
 ) -> None:
     folder = RgbdFolder(shared_data('redkitchen_7scenes'))
@@ -91,9 +91,9 @@ def test_the_scale_of_a_kitchen_flickers_a_quarter_less(
     plain, steady = alone(predictor, frames), smoothed(predictor, frames)
     before, d1_before = jitter_and_d1(plain, frames)
     after, d1_after = jitter_and_d1(steady, frames)
-    assert after < 0.75 * before
+    assert after < 0.7 * before
     assert d1_after > d1_before - 0.005
-    assert max(map(change, steady, plain)) < 0.1
+    assert max(map(change, steady, plain)) < 0.13
 
 
 def test_after_a_cut_depth_is_that_of_the_new_scene(
@@ -110,13 +110,29 @@ def test_after_a_cut_depth_is_that_of_the_new_scene(
         assert max(map(change, steady, plain)) < 0.05
 
 
+def test_twice_as_near_is_another_scene_but_a_brighter_or_dark_picture_is_none(
+    predictor: DepthPredictor, living_room: list[Frame]
+) -> None:
+    start, (now, image, true) = living_room[:5], living_room[5]
+    middle = np.repeat(np.repeat(image[60:180, 80:240], 2, 0), 2, 1)
+    brighter = np.clip(image * 1.3 + 20, 0, 255).astype(np.uint8)
+    for seen, changed in ((middle, True), (brighter, False)):
+        frames = [*start, (now, seen, true), (now + 0.1, seen, true)]
+        steady = smoothed(predictor, frames)[5:]
+        assert steady[0].scene_changed is changed
+        assert change(steady[1], alone(predictor, frames[-1:])[0]) < 0.05
+    rng = np.random.default_rng(0)
+    night = [(n / 10, rng.integers(0, 5, image.shape, np.uint8), true) for n in range(4)]
+    assert [each.scene_changed for each in smoothed(predictor, night)] == [None] + [False] * 3
+
+
 @pytest.mark.parametrize(
     ('stamps', 'goes_on'),
     [
         ((0.0, 0.1), True),
         ((5.0, 5.0), False),
         ((5.0, 4.9), False),
-        ((0.0, 2.0), False),
+        ((0.0, 7.0), False),
         ((float('nan'), 0.1), False),
     ],
 )
