@@ -189,8 +189,14 @@ def scale_works(node: Any, image: Any, camera: Any) -> dict[str, Callable[[], An
         floor = 1.0 / np.tensordot(directions, down_in_camera(15.0), 1)
     noise = np.random.default_rng(0).normal(1, 0.03, floor.shape)
     depth = (np.where((floor > 0) & (floor < 6), floor, 6) * noise).astype(np.float32)
+    # What the network sees of it, which is scaled before it is up-sampled.
+    rows, columns = (
+        np.rint(np.linspace(0, full - 1, small)).astype(int)
+        for full, small in zip(depth.shape, (120, 160), strict=True)
+    )
+    seen = np.ascontiguousarray(depth[rows[:, None], columns])
     ends = np.zeros(0, np.float32)
-    estimate = DepthEstimate(depth, np.asarray(0.1 * depth), ends, depth.shape)
+    estimate = DepthEstimate(seen, np.asarray(0.1 * seen), ends, (240, 320))
     # In the camera's body frame: x forward, y left, z up.
     x, y, z = np.moveaxis(directions * (1.3 * depth)[..., None], -1, 0)
     body = np.stack([z, -x, -y], -1).astype(np.float32)

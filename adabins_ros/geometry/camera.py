@@ -165,6 +165,17 @@ class PinholeCamera:
         """
         return self._resampled(width, height, width / self.width, height / self.height)
 
+    def with_corners_kept(self, width: int, height: int) -> PinholeCamera:
+        """
+        Return the camera of the same image in (height, width) px whose corner pixels stay.
+
+        As in torch's interpolate with align_corners=True: cx' = cx sx, sx = (w' - 1) / (w - 1).
+        """
+        sx = (width - 1) / max(self.width - 1, 1)
+        sy = (height - 1) / max(self.height - 1, 1)
+        fx, fy, cx, cy = self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy
+        return replace(self, width=width, height=height, fx=fx, fy=fy, cx=cx, cy=cy)
+
     def cropped(self, x: int, y: int, width: int, height: int) -> PinholeCamera:
         """
         Return the camera of the part of the image that starts at column x and row y, px.

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from adabins_ros.inference.engines.engine import Engine
@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class DepthEstimate:
-    """What the network says about one image of H x W pixels; depth is along the optical axis."""
+    """
+    What the network says about one image of H x W pixels; depth is along the optical axis.
+
+    Not up-sampled, H x W are half of ``inference_size``, its corners those of the image.
+    """
 
     depth: NDArray[np.float32]
     """(H, W), metres."""
@@ -34,6 +38,15 @@ class DepthEstimate:
     seconds: dict[str, float] = field(default_factory=dict)
     """Time taken by the stages ``resize``, ``network`` and ``upsample``; in a batch, by all."""
 
+    def upsampled(self, size: tuple[int, int], ends: tuple[float, float]) -> DepthEstimate:
+        """Return the estimate at the image's size, depth between its ends (metres)."""
+        started = perf_counter()
+        depth, std = upsampled(np.stack([self.depth, self.std]), size)
+        # Rounding alone leads beyond them.
+        np.clip(depth, *np.array(ends, np.float32), out=depth)
+        seconds = {**self.seconds, 'upsample': perf_counter() - started}
+        return replace(self, depth=depth, std=std, seconds=seconds)
+
 
 def estimate_together(
     engine: Engine,
@@ -44,6 +57,7 @@ def estimate_together(
     config: AdaBinsConfig,
     flip_average: bool = False,
     smoothings: Sequence[Smoothing | None] | None = None,
+    upsample: bool = True,
 ) -> list[DepthEstimate]:
     """
     Estimate the depth of images in one run of an engine.
@@ -64,6 +78,8 @@ def estimate_together(
         Average with the mirrored images, which are part of the batch.
     smoothings : sequence of Smoothing or None, optional
         The memory of each image's camera.
+    upsample : bool
+        Whether estimates are of the images' sizes.
 
     Returns
     -------
@@ -79,25 +95,21 @@ def estimate_together(
     memories = smoothings or [None] * len(images)
     outputs, changed = run_smoothed(engine, np.ascontiguousarray(batch), memories, config)
     ran = perf_counter()
-    # (B, 2, h, w), so that both maps are up-sampled at once.
     moments = np.stack([outputs['depth'], outputs['std']], 1)
     if flip_average:
         moments = averaged_with_mirrored(moments)
+    seconds = {'resize': ready - started, 'network': ran - ready}
     estimates = []
     for index, (image, scale) in enumerate(zip(images, scales, strict=True)):
         # What is scaled before it is up-sampled is a sixteenth as much.
         factor = np.float32(scale)
-        depth, std = upsampled(moments[index] * factor, image.shape[:2])
-        np.clip(depth, config.min_depth * factor, config.max_depth * factor, out=depth)
+        depth, std = moments[index] * factor
         centers = outputs['bin_centers'][index] * factor
-        estimates.append(DepthEstimate(depth, std, centers, size, scale, changed[index]))
-    seconds = {
-        'resize': ready - started,
-        'network': ran - ready,
-        'upsample': perf_counter() - ran,
-    }
-    for estimate in estimates:
-        estimate.seconds.update(seconds)
+        estimate = DepthEstimate(depth, std, centers, size, scale, changed[index], seconds)
+        if upsample:
+            ends = config.min_depth * scale, config.max_depth * scale
+            estimate = estimate.upsampled(image.shape[:2], ends)
+        estimates.append(estimate)
     return estimates
 
 

@@ -207,6 +207,8 @@ class DepthPredictor:
         image: NDArray[np.uint8],
         focal_length_px: float | None = None,
         smoothing: Smoothing | None = None,
+        *,
+        upsample: bool = True,
     ) -> DepthEstimate:
         """
         Estimate the depth of one image.
@@ -221,6 +223,9 @@ class DepthPredictor:
         smoothing : Smoothing, optional
             The memory of the image's camera, ``at`` the image's time. Without it, or if not
             ``can_smooth``, the estimate is of this image alone.
+        upsample : bool
+            False leaves depth and std at the network's resolution, for who works on them before
+            ``DepthEstimate.upsampled``.
 
         Returns
         -------
@@ -235,13 +240,15 @@ class DepthPredictor:
             If the predictor is closed.
 
         """
-        return self.predict_batch([image], [focal_length_px], [smoothing])[0]
+        return self.predict_batch([image], [focal_length_px], [smoothing], upsample=upsample)[0]
 
     def predict_batch(
         self,
         images: Sequence[NDArray[np.uint8]],
         focal_lengths_px: Sequence[float | None] | None = None,
         smoothings: Sequence[Smoothing | None] | None = None,
+        *,
+        upsample: bool = True,
     ) -> list[DepthEstimate]:
         """
         Estimate the depth of several images, such as those of a robot's cameras.
@@ -257,6 +264,8 @@ class DepthPredictor:
             One for each image.
         smoothings : sequence of Smoothing or None, optional
             The memory of each image's camera; no two the same.
+        upsample : bool
+            As in ``predict``.
 
         Returns
         -------
@@ -298,6 +307,7 @@ class DepthPredictor:
                 config=self.config,
                 flip_average=self.flip_average,
                 smoothings=[memories[n] for n in members],
+                upsample=upsample,
             )
             estimates.update(zip(members, made, strict=True))
         return [estimates[index] for index in range(len(images))]

@@ -70,7 +70,11 @@ class FrameScale:
         )
 
     def apply(self, frame: Frame) -> Frame:
-        """Return a frame with its estimate in the scale that was measured, and what is known."""
+        """
+        Return a frame with its estimate in the scale that was measured, and what is known.
+
+        The estimate may be of fewer pixels than the camera's image, whose corners it keeps.
+        """
         settings, estimate = frame.settings, frame.estimated
         stamp_s = stamp_ns(frame.header.stamp) / 1e9
         names = self._sources.active(settings)
@@ -129,13 +133,21 @@ class FrameScale:
     def _points(self, name: str, frame: Frame, stamp_s: float) -> Any:
         """Return the network's depth, the measured one and the network's std at some pixels."""
         depth, std, settings = frame.estimated.depth, frame.estimated.std, frame.settings
+        height, width = depth.shape
+        if frame.seen is not None:
+            rows, columns = (
+                np.rint(np.linspace(0, full - 1, small)).astype(int)
+                for full, small in zip(frame.seen.shape, depth.shape, strict=True)
+            )
+            depth = np.where(frame.seen[rows[:, None], columns], depth, np.float32(np.nan))
         if name == 'depth' and not any(settings.scale_pose_depth):
             message = self._sources.nearest(name, stamp_s, settings.scale_tolerance)
             return at_registered_pixels(decode_depth(message), depth, std)
         if frame.camera is None:
             raise EvidenceError(f'{name} needs the intrinsics of the camera (camera_info)')
+        camera = frame.camera.with_corners_kept(width, height)
         if name == 'floor':
-            return floor_points(depth, std, frame.camera, *self._height_and_down(frame))
+            return floor_points(depth, std, camera, *self._height_and_down(frame))
         message = self._sources.nearest(name, stamp_s, settings.scale_tolerance)
         points: Any
         if name == 'depth':
@@ -166,7 +178,7 @@ class FrameScale:
             frame.header.frame_id,
             getattr(settings, f'scale_pose_{name}'),
         )
-        return at_pixels(points, transform, frame.camera, depth, std, name)
+        return at_pixels(points, transform, camera, depth, std, name)
 
     def _height_and_down(self, frame: Frame) -> tuple[float, Any]:
         """Return the camera's height above the floor, m, and gravity in its optical frame."""

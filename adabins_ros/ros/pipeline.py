@@ -126,22 +126,28 @@ class DepthPipeline:
     def _estimated(self, frame: Frame) -> Frame:
         """Run the network on a frame."""
         estimate = self._predictor.predict(
-            frame.rgb, focal_length_px=frame.focal_length_px, smoothing=self._smoothed(frame)
+            frame.rgb,
+            focal_length_px=frame.focal_length_px,
+            smoothing=self._smoothed(frame),
+            upsample=False,
         )
         self.focal_scale, self.inference_size = estimate.focal_scale, estimate.inference_size
-        for stage, duration in estimate.seconds.items():
-            self._statistics.record(stage, duration)
         config = self._predictor.config
         ends = config.min_depth * estimate.focal_scale, config.max_depth * estimate.focal_scale
+        frame = replace(frame, estimate=estimate, model_range=ends)
+        # A sixteenth of the pixels is scaled.
+        with self._statistics.timed('scale'):
+            frame = self._anchor(frame)
+        estimate = frame.estimated.upsampled(frame.rgb.shape[:2], frame.model_range)
+        for stage, duration in estimate.seconds.items():
+            self._statistics.record(stage, duration)
         if frame.seen is not None:
             depth, std = (
                 np.where(frame.seen, metres, np.float32(np.nan))
                 for metres in (estimate.depth, estimate.std)
             )
             estimate = replace(estimate, depth=depth, std=std)
-        frame = replace(frame, estimate=estimate, model_range=ends)
-        with self._statistics.timed('scale'):
-            return self._anchor(frame)
+        return replace(frame, estimate=estimate)
 
     def _smoothed(self, frame: Frame) -> Smoothing | None:
         """Return the memory of the last frame; None if smoothing is off."""

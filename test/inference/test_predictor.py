@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from adabins_ros import DepthPredictor
+from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.model import AdaBins, load_model, ModelError, PRESETS, save_checkpoint
 import numpy as np
 import pytest
@@ -37,6 +38,24 @@ def test_the_result_has_the_cameras_size(predictor: DepthPredictor, size: tuple[
     assert estimate.depth.max() <= predictor.config.max_depth
     assert (estimate.std > 0).all()
     assert set(estimate.seconds) == {'resize', 'network', 'upsample'}
+
+
+def test_what_is_up_sampled_later_is_the_same(predictor: DepthPredictor) -> None:
+    image = photo(480, 640)
+    whole = predictor.predict(image)
+    coarse = predictor.predict(image, upsample=False)
+    assert coarse.depth.shape == coarse.std.shape == (120, 160)
+    later = coarse.upsampled((480, 640), (0.1, 10.0))
+    np.testing.assert_array_equal(later.depth, whole.depth)
+    np.testing.assert_array_equal(later.std, whole.std)
+    # Corners stay, which is what the camera of the coarse depth says, too.
+    assert whole.depth[0, 0] == coarse.depth[0, 0] and whole.std[-1, -1] == coarse.std[-1, -1]
+    camera = PinholeCamera(640, 480, 500.0, 510.0, 300.0, 250.0)
+    small = camera.with_corners_kept(160, 120)
+    for x, y in ((0, 0), (639, 479)):
+        ray = (x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy
+        column, row = x * 159 / 639, y * 119 / 479
+        assert ray == pytest.approx(((column - small.cx) / small.fx, (row - small.cy) / small.fy))
 
 
 def test_depth_scales_with_the_focal_length_at_the_inference_size(

@@ -194,7 +194,7 @@ class Robot:
             lambda frame: replace(frame, is_held=self.is_held),
         )
 
-    def predict(self, image: Any, focal_length_px: Any = None, smoothing: Any = None) -> Any:
+    def predict(self, image: Any, focal_length_px: Any = None, **_options: Any) -> Any:
         """Render floor, wall and box, with noise of a hundredth."""
         v, u = np.indices((CAMERA.height, CAMERA.width))
         rays = np.stack([(u - CAMERA.cx) / CAMERA.fx, (v - CAMERA.cy) / CAMERA.fy, 1 + 0 * u], -1)

@@ -45,7 +45,7 @@ class Renderer:
         self.focal_lengths: list[float | None] = []
 
     def predict(
-        self, image: np.ndarray, focal_length_px: float | None = None, smoothing: Any = None
+        self, image: np.ndarray, focal_length_px: float | None = None, **_options: Any
     ) -> DepthEstimate:
         """Intersect the ray of every pixel with the plane; the distribution is 10 % wide."""
         self.focal_lengths.append(focal_length_px)
