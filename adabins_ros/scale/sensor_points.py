@@ -133,7 +133,9 @@ def at_pixels(
         shape = (-(-camera.height // step), -(-camera.width // step))
         open_to_view = visible((pixels + 0.5) / step - 0.5, measured, shape)
         pixels, measured = _those(open_to_view, pixels, measured)
-    if len(measured) < min(len(points), FEWEST_OF_MANY):
+    # A scan that hit one thing is not a range finder, which looks where it was put to look.
+    hits = FEWEST_OF_MANY if name in ('scan', 'cloud') else len(points)
+    if len(measured) < min(hits, FEWEST_OF_MANY):
         raise EvidenceError(
             f'too little overlap: the camera sees {len(measured)} of {len(points)} points of '
             f'{name}; is its pose right (TF, or the parameter scale_pose.{name})?'

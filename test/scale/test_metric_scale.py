@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from adabins_ros.geometry.camera import PinholeCamera
-from adabins_ros.scale import MetricScale, ScaleOptions
+from adabins_ros.scale import EvidenceError, MetricScale, ScaleOptions
 from adabins_ros.scale.sensor_points import at_pixels, depth_image_points, optical_from_sensor
 import numpy as np
 import pytest
@@ -304,6 +304,18 @@ def test_numpy_alone_is_imported():
         [sys.executable, '-c', code], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == '[]'
+
+
+def test_a_scan_that_hits_one_thing_is_no_range_finder():
+    camera = PinholeCamera(96, 72, 82.0, 82.0, 47.5, 35.5)
+    depth, pose = np.full((72, 96), 2.0, np.float32), optical_from_sensor((0.0,) * 6)
+    hit = np.array([[3.0, 0.0, 0.0]])
+    assert [len(each) for each in at_pixels(hit, pose, camera, depth, depth / 10, 'range')] == [
+        1
+    ] * 3
+    for name in ('scan', 'cloud'):
+        with pytest.raises(EvidenceError, match=f'the camera sees 1 of 1 points of {name}'):
+            at_pixels(hit, pose, camera, depth, depth / 10, name)
 
 
 def test_without_a_scale_the_std_can_grow_with_its_age():
