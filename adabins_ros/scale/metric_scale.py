@@ -267,7 +267,8 @@ class MetricScale:
         )
 
     def _single(self, evidence: Evidence) -> Line:
-        sigma = math.hypot(self.options.single_sigma, float(evidence.relative_std[0]))
+        own = self.options.single_std_share * float(evidence.relative_std[0])
+        sigma = math.hypot(self.options.single_sigma, own)
         information = np.array([[1 / sigma**2, 0.0], [0.0, 0.0]])
         state = np.array([float(evidence.value[0]), 0.0])
         return Line(state, information, np.zeros(1), sigma)

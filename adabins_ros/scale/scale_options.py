@@ -34,11 +34,13 @@ class ScaleOptions:
     points_for_one : float
         and so many of them count as one, since neighbours share the network's errors,
     fewest_effective, most_effective : float
-        though all together as two at least and ten at most,
+        though all together as one at least and ten at most,
     shared_sigma : float
         which leaves this to all points of a line or a cloud,
     single_sigma : float
-        and this to the one point of a range finder.
+        and this to the one point of a range finder,
+    single_std_share : float
+        with so much of the network's relative std there, which is mostly doubt about the scale.
     image_sigma : float
         How far the rest of the image is from one such independent point; more of them look at
         more of it. It widens what is reported, not what is believed of the points.
@@ -62,7 +64,7 @@ class ScaleOptions:
 
     scale_timeout_s: float = 10.0
     second_parameter: bool = True
-    camera_sigma: float = 0.8
+    camera_sigma: float = 0.5
     place_sigma: float = 0.3
     exponent_sigma: float = 0.25
     place_s: float = 1.5
@@ -70,10 +72,11 @@ class ScaleOptions:
     drift_per_sqrt_s: float = 0.03
     smallest_spread: float = 0.15
     points_for_one: float = 20.0
-    fewest_effective: float = 2.0
+    fewest_effective: float = 1.0
     most_effective: float = 10.0
     shared_sigma: float = 0.06
     single_sigma: float = 0.22
+    single_std_share: float = 0.25
     image_sigma: float = 0.5
     min_points: int = 5
     min_share: float = 0.35
