@@ -20,7 +20,7 @@ class DepthEstimate:
     """
     What the network says about one image of H x W pixels; depth is along the optical axis.
 
-    Not up-sampled, H x W are half of ``inference_size``, its corners those of the image.
+    Before it is up-sampled, H x W are half of ``inference_size``, corners being the image's.
     """
 
     depth: NDArray[np.float32]
