@@ -13,9 +13,13 @@ has both transports in it. The first start on a machine also chooses and builds 
 frames" have every topic with one stamp, images and camera_info one size, of those of which
 anything came.
 
-A camera with a lens and the picture that belongs to the depth, and a network slowed down:
+A camera with a lens and the picture that belongs to the depth; with `--model slow.onnx`, the
+authors' network without training, a second and more for each frame:
 `python benchmarks/node_under_load.py --sizes 640x480 --rate 30 --lens --topics depth/image
-color/image color/camera_info --parameters rectify:=true [inference_size:=[1440,1920]]`
+color/image color/camera_info --parameters rectify:=true`
+`python -c "from pathlib import Path; from adabins_ros.inference.export import write_onnx; from
+adabins_ros.model import AdaBins, PRESETS; write_onnx(AdaBins(PRESETS['adabins-nyu']).eval(),
+Path('slow.onnx'))"`
 """
 
 import argparse

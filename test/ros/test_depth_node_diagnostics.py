@@ -212,7 +212,7 @@ def test_smoothing_that_a_model_of_fixed_bins_can_not_do_is_said(
     model = write_onnx(AdaBins(fixed), tmp_path / 'fixed.onnx').model.path
     process = start_node('unsmoothed', model=str(model), device='cpu', engine='onnx')
     station = make_station('unsmoothed')
-    words = "temporal_smoothing = 0.5 s can't be had with tiny"
+    words = "temporal_smoothing = 2 s can't be had with tiny"
     status, _ = station.diagnostics_until(lambda status, _: words in status.message)
     assert status.level == status.WARN
     assert 'its bins are fixed; set it to 0.0' in process.log
