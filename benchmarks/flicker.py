@@ -23,6 +23,7 @@ from typing import Any
 from adabins_ros import DepthPredictor, Smoothing
 from adabins_ros.frames import RgbdFolder
 from adabins_ros.inference.resizing import resized
+from adabins_ros.inference.smoothing import USUAL_TIME_S
 from adabins_ros.package_files import package_file
 from adabins_ros.recordings import extract_frames
 from interleaved import in_turns, machine, median_ms, write_figures
@@ -145,7 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('folders', nargs='*', type=Path, help='RGB-D folders')
     parser.add_argument('--model', default='adabins-lite')
-    parser.add_argument('--time', type=float, default=2.0, help='time constant, s')
+    parser.add_argument('--time', type=float, default=USUAL_TIME_S, help='time constant, s')
     parser.add_argument('--changes', type=int, default=30, help='cuts, steps and drives')
     parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()

@@ -176,6 +176,7 @@ def scale_works(node: Any, image: Any, camera: Any) -> dict[str, Callable[[], An
     """Return what anchors a frame, by source; all measure the depth times 1.3 but the floor."""
     from adabins_ros.geometry.projection import rays
     from adabins_ros.inference.estimate import DepthEstimate
+    from adabins_ros.inference.resizing import sampled
     from adabins_ros.messages.fields import ReusedArrays
     from adabins_ros.ros.frame import Frame
     from adabins_ros.ros.frame_scale import FrameScale
@@ -190,11 +191,7 @@ def scale_works(node: Any, image: Any, camera: Any) -> dict[str, Callable[[], An
     noise = np.random.default_rng(0).normal(1, 0.03, floor.shape)
     depth = (np.where((floor > 0) & (floor < 6), floor, 6) * noise).astype(np.float32)
     # What the network sees of it, which is scaled before it is up-sampled.
-    rows, columns = (
-        np.rint(np.linspace(0, full - 1, small)).astype(int)
-        for full, small in zip(depth.shape, (120, 160), strict=True)
-    )
-    seen = np.ascontiguousarray(depth[rows[:, None], columns])
+    seen = sampled(depth, (120, 160))
     ends = np.zeros(0, np.float32)
     estimate = DepthEstimate(seen, np.asarray(0.1 * seen), ends, (240, 320))
     # In the camera's body frame: x forward, y left, z up.

@@ -117,11 +117,13 @@ def evaluate(
         float, typer.Option(metavar='DEG', help='How far the camera looks down, for the floor.')
     ] = 0.0,
     smoothing: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0, metavar='S', help='Seconds of smoothing to tell the flicker with too; 0: none.'
+            min=0,
+            metavar='S',
+            help="Seconds of smoothing to tell the flicker with too, else the node's; 0: none.",
         ),
-    ] = 0.5,
+    ] = None,
 ) -> None:
     """
     Compare a model's depth with the true one, and report how far it can be trusted.
@@ -133,6 +135,7 @@ def evaluate(
     from adabins_ros.evaluation.protocols import BENCHMARK_RANGES_M, choose_protocol
     from adabins_ros.evaluation.simulated_sensors import floor, SENSORS
     from adabins_ros.inference.predictor import DepthPredictor
+    from adabins_ros.inference.smoothing import USUAL_TIME_S
 
     _check_new(output)
     words = more or []
@@ -172,7 +175,9 @@ def evaluate(
             raise EvaluationError(f'--camera-height {camera_height:g}: it is above the floor')
         sensors['the floor'] = floor(camera_height, camera_pitch)
     output.mkdir(parents=True, exist_ok=True)
-    smoothing_s = smoothing if predictor.can_smooth else 0.0
+    smoothing_s = USUAL_TIME_S if smoothing is None else smoothing
+    if not predictor.can_smooth:
+        smoothing_s = 0.0
     _evaluate(output, model, predictor, frames, protocol, sensors, smoothing_s)
 
 

@@ -34,7 +34,8 @@ class Scan:
     Attributes
     ----------
     ranges : (N,) float32
-        In the plane, m. NaN: nothing is known; +Inf: nothing there up to `range_max` (REP 117).
+        In the plane, m: the mean of what lies within 4 % of the nearest. NaN: nothing is known;
+        +Inf: nothing there up to `range_max` (REP 117).
     angle_min, angle_increment : float
         Of the first range and between two, counter-clockwise seen from above, radians.
     range_min, range_max : float

@@ -20,7 +20,7 @@ class DepthEstimate:
     """
     What the network says about one image of H x W pixels; depth is along the optical axis.
 
-    Before it is up-sampled, H x W are half of ``inference_size``, corners being the image's.
+    Until it is up-sampled, H x W are half of ``inference_size``, with the image's corner pixels.
     """
 
     depth: NDArray[np.float32]
@@ -39,7 +39,17 @@ class DepthEstimate:
     """Time taken by the stages ``resize``, ``network`` and ``upsample``; in a batch, by all."""
 
     def upsampled(self, size: tuple[int, int], ends: tuple[float, float]) -> DepthEstimate:
-        """Return the estimate at the image's size, depth between its ends (metres)."""
+        """
+        Return the estimate at an image's size, its corner pixels kept.
+
+        Parameters
+        ----------
+        size : (int, int)
+            Height and width, pixels.
+        ends : (float, float)
+            The least and the largest depth that can be right, metres.
+
+        """
         started = perf_counter()
         depth, std = upsampled(np.stack([self.depth, self.std]), size)
         # Rounding alone leads beyond them.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -88,6 +89,30 @@ def upsampled(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
     for new, old, shares in _blocks(height, size[0]):
         np.matmul(shares.T, wide[:, old], out=made[:, new])
     return made
+
+
+def sampled(plane: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """
+    Return the nearest pixels of a plane at fewer places, corners kept, as `upsampled` keeps them.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray
+        (H, W), of any type.
+    size : (int, int)
+        Height and width, pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        (h, w), a copy.
+
+    """
+    rows, columns = (
+        np.rint(np.linspace(0, full - 1, small)).astype(np.intp)
+        for full, small in zip(plane.shape, size, strict=True)
+    )
+    return plane[rows[:, None], columns]
 
 
 @lru_cache(maxsize=32)

@@ -18,6 +18,8 @@ LAST_FRAME = ('last_widths', 'last_kernels', 'smoothing')
 """Inputs of a network that can smooth: (B, N), (B, C, E) and the last frame's weight, (B,)."""
 THIS_FRAME = ('widths', 'kernels', 'agreement')
 """Its outputs for the next frame, and (B,), 0 where the scene is another one."""
+USUAL_TIME_S = 2.0
+"""Time constant that the node and the evaluation smooth with, s."""
 _FORGOTTEN = 3.0
 """Time constants after which a frame counts as the first."""
 _SMALL_SIZE = (20, 15)
@@ -109,13 +111,13 @@ class _LastFrame(NamedTuple):
 
 
 def _small(image: NDArray[np.uint8]) -> Floats:
-    """Return a grey picture of few pixels, less its mean."""
+    """Return a picture (H, W, 3) uint8 as (15, 20) float32 grey levels less their mean."""
     small = cv2.resize(image, _SMALL_SIZE, interpolation=cv2.INTER_AREA).mean(2, dtype=np.float32)
     return np.asarray(small - small.mean())
 
 
 def _alike(one: Floats, other: Floats) -> bool:
-    """Tell whether two small pictures may show one scene."""
+    """Tell by their correlation whether two small pictures may show one scene."""
     noise = one.size * _NO_CONTRAST**2
     product, energies = float((one * other).sum()), [float((a * a).sum()) for a in (one, other)]
     return product + noise >= _UNLIKE * (math.sqrt(energies[0] * energies[1]) + noise)

@@ -8,6 +8,7 @@ import math
 from typing import Any, TYPE_CHECKING
 
 from adabins_ros.geometry.camera import CameraError
+from adabins_ros.inference.resizing import sampled
 from adabins_ros.messages.clouds import read_cloud
 from adabins_ros.messages.fields import MessageError, stamp_ns
 from adabins_ros.messages.images import decode_depth
@@ -135,11 +136,7 @@ class FrameScale:
         depth, std, settings = frame.estimated.depth, frame.estimated.std, frame.settings
         height, width = depth.shape
         if frame.seen is not None:
-            rows, columns = (
-                np.rint(np.linspace(0, full - 1, small)).astype(int)
-                for full, small in zip(frame.seen.shape, depth.shape, strict=True)
-            )
-            depth = np.where(frame.seen[rows[:, None], columns], depth, np.float32(np.nan))
+            depth = np.where(sampled(frame.seen, depth.shape), depth, np.float32(np.nan))
         if name == 'depth' and not any(settings.scale_pose_depth):
             message = self._sources.nearest(name, stamp_s, settings.scale_tolerance)
             return at_registered_pixels(decode_depth(message), depth, std)

@@ -10,6 +10,7 @@ import math
 import re
 from typing import Any, TypeVar
 
+from adabins_ros.inference.smoothing import USUAL_TIME_S
 from adabins_ros.ros.products import PRODUCTS
 
 LONGEST_DEPTH_M = 1000.0
@@ -152,7 +153,7 @@ class DepthNodeSettings:
         choices=('auto', 'true', 'false'),
     )
     temporal_smoothing: float = _parameter(
-        2.0,
+        USUAL_TIME_S,
         'Time over which the bins and kernels of the network are smoothed against flicker, s; '
         '0: none',
         bounds=(0.0, 10.0),

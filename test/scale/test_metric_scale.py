@@ -310,9 +310,8 @@ def test_a_scan_that_hits_one_thing_is_no_range_finder():
     camera = PinholeCamera(96, 72, 82.0, 82.0, 47.5, 35.5)
     depth, pose = np.full((72, 96), 2.0, np.float32), optical_from_sensor((0.0,) * 6)
     hit = np.array([[3.0, 0.0, 0.0]])
-    assert [len(each) for each in at_pixels(hit, pose, camera, depth, depth / 10, 'range')] == [
-        1
-    ] * 3
+    predicted, measured, _ = at_pixels(hit, pose, camera, depth, depth / 10, 'range')
+    assert (predicted, measured) == (2.0, 3.0)
     for name in ('scan', 'cloud'):
         with pytest.raises(EvidenceError, match=f'the camera sees 1 of 1 points of {name}'):
             at_pixels(hit, pose, camera, depth, depth / 10, name)
