@@ -5,7 +5,8 @@ The plane that the robot stands on, in a depth image, where gravity is known.
 A level plane has one number, its distance below the camera: every pixel votes for its own, with
 the weight of its standard deviation, and the lowest distance that many agree on is the ground.
 Fitting all three parameters of a plane (RANSAC) was measured to be worse: networks bend floors,
-so that a free plane is tilted by 5 to 10 degrees and its distance off by up to a quarter.
+so that a free plane is tilted by 5 to 10 degrees and its distance off by up to a quarter. What
+agrees by chance, such as a table's edge and a cupboard below it, does not lie level.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import math
 
 from adabins_ros.geometry.camera import PinholeCamera
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,10 @@ _BELOW = 0.21
 # A ray that meets the plane at a smaller angle tells little of its distance.
 _SHALLOWEST = math.sin(math.radians(6))
 _SMALLEST_RELATIVE_STD = 0.05
+# Level is what changes by less than this share of what an upright surface does, from one looked-at
+# pixel to the next; seen from straight above that is nothing, so at least so much (log) counts.
+_STEEPEST = 0.6
+_LEAST_CHANGE = 0.02
 
 
 class GroundError(ValueError):
@@ -68,6 +74,7 @@ def find_ground(
     level_deg: float = 15.0,
     min_share: float = 0.085,
     max_share_below: float = 0.02,
+    min_share_level: float = 0.3,
 ) -> Ground:
     """
     Find the ground, if a large and level plane below is it.
@@ -89,6 +96,9 @@ def find_ground(
         Of all pixels that must lie on the plane.
     max_share_below : float
         Of all pixels that may lie below it, as around a table top.
+    min_share_level : float
+        Of the plane's pixels that must lie level with their neighbours: networks bend floors,
+        but what is upright hardly ever looks level.
 
     Returns
     -------
@@ -113,7 +123,9 @@ def find_ground(
     x, y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
     along = down[0] * x + down[1] * y[:, None] + down[2]
     steep = np.sqrt(1 + np.square(x) + np.square(y[:, None])) * _SHALLOWEST
-    row, column = np.nonzero((along > steep) & np.isfinite(z) & (z > 0))
+    below = np.where(np.isfinite(z) & (z > 0) & (along > 0), along * z, np.nan)
+    row, column = np.nonzero(np.isfinite(below) & (along > steep))
+    level = _level(along, below)[row, column]
     along, z = along[row, column], z[row, column]
     weight = np.ones_like(z)
     if std is not None:
@@ -129,14 +141,21 @@ def find_ground(
     )
     middle = _middle_of_peak(logs, weight, start)
     on = np.abs(logs - middle) < 1.5 * _ON_PLANE
-    distance, share = math.exp(middle), float(on.sum()) / looked_at
+    share = float(on.sum()) / looked_at
     if share < min_share:
         raise GroundError(f'no plane is large enough: {share:.0%} of the image')
-    if not nearest_m <= distance <= farthest_m:
+    if not nearest_m <= math.exp(middle) <= farthest_m:
         raise GroundError(
-            f'the level plane below is {distance:.2f} m away, the ground {nearest_m:.2f} to '
-            f'{farthest_m:.2f} m'
+            f'the level plane below is {math.exp(middle):.2f} m away, the ground {nearest_m:.2f} '
+            f'to {farthest_m:.2f} m'
         )
+    share_level = float(level[on].mean())
+    if share_level < min_share_level:
+        raise GroundError(
+            f'what is below is no plane: {share_level:.0%} of it lies level with its neighbours'
+        )
+    # What stands on the ground is counted with it within its width, but is not level.
+    distance = math.exp(np.median(logs[on & level]))
     points = np.stack([x[column[on]], y[row[on]], np.ones(on.sum())], -1) * z[on, None]
     tilt = _tilt_deg(points, weight[on], down)
     if tilt > level_deg:
@@ -216,6 +235,18 @@ def _middle_of_peak(logs: NDArray[np.float64], weight: NDArray[np.float64], star
         trust = weight * np.exp(-0.5 * np.square((logs - middle) / _ON_PLANE))
         middle = float(trust @ logs / trust.sum())
     return middle
+
+
+def _level(along: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which pixels are as far below the camera as their neighbours (NaN is unknown)."""
+    known = np.isfinite(below)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        # Noise is averaged away; OpenCV's running sums carry a NaN on to what comes after it.
+        logs = cv2.blur(np.where(known, np.log(below), 0.0), (3, 3))
+        logs /= cv2.blur(known.astype(np.float64), (3, 3))
+        change = np.hypot(*np.gradient(np.where(known, logs, np.nan)))
+        upright = np.hypot(*np.gradient(np.log(along)))
+    return change < _STEEPEST * np.fmax(upright, _LEAST_CHANGE)
 
 
 def _tilt_deg(

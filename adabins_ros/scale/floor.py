@@ -16,9 +16,6 @@ LARGEST_FACTOR = 1.25
 SMALLEST_FACTOR = 0.71
 """Nothing level lies below a floor, so that the network may be farther off to this side."""
 
-_CLEAR = 0.06
-"""Log of the distance by which the most frequent and the middle one may differ."""
-
 
 def floor_points(
     depth: NDArray[np.floating],
@@ -67,15 +64,6 @@ def floor_points(
         raise EvidenceError(f'no floor: {error}') from None
     predicted = depth[ground.rows, ground.columns].astype(np.float64)
     spread = None if std is None else std[ground.rows, ground.columns].astype(np.float64)
-    x = (ground.columns - camera.cx) / camera.fx
-    y = (ground.rows - camera.cy) / camera.fy
-    along = np.stack([x, y, np.ones_like(x)], -1) @ (down / np.linalg.norm(down))
-    middle = float(np.median(along * predicted))
-    if abs(math.log(middle / ground.distance_m)) > _CLEAR:
-        raise EvidenceError(
-            f'no floor: the plane is not clear, most of its pixels are {ground.distance_m:.2f} m '
-            f'below and the middle one {middle:.2f} m'
-        )
     # Networks bend floors: single pixels would ask for an exponent that nothing else has.
     return predicted, predicted * (camera_height_m / ground.distance_m), spread
 

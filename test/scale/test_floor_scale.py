@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The camera's height above the floor as a measure, and tables that are no floor."""
 
+import contextlib
 import math
 
+from adabins_ros import DepthPredictor
 from adabins_ros.frames import RgbdFolder
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.scale import MetricScale
@@ -82,6 +84,37 @@ def test_a_wall_alone_is_no_floor():
     depth, down = view([], pitch_deg=0, wall_m=1.5)
     with pytest.raises(EvidenceError, match='no floor'):
         floor_points(depth, None, CAMERA, HEIGHT, down)
+
+
+def test_a_chair_before_a_cupboard_is_no_floor():
+    """Both reach down to where the floor would be, the nearer one lower in the image."""
+    _, down = view([], pitch_deg=26)
+    rows, columns = np.mgrid[: CAMERA.height, : CAMERA.width]
+    y = (rows - CAMERA.cy) / CAMERA.fy
+    ahead = down[1] - y * down[2]
+    steep = (down[1] * y + down[2]) / ahead
+    depth = np.where(steep < 0.63, 2.2, 1.0) / ahead
+    predicted, std = as_network(depth, 1.0, np.random.default_rng(0), noise=0.02)
+    with pytest.raises(EvidenceError, match='of it lies level with its neighbours'):
+        floor_points(predicted, std, CAMERA, HEIGHT, down)
+
+
+def test_a_kitchen_s_chair_and_table_edge_are_no_floor(shared_data):
+    """Frames 0 to 20 show the floor, 170 to 185 none that is large enough."""
+    folder = RgbdFolder(shared_data('redkitchen_7scenes'))
+    poses = [np.loadtxt(path).reshape(4, 4) for path in sorted((folder.path / 'pose').iterdir())]
+    # Found from the true depth: gravity in its world and how far below the origin the floor is.
+    gravity, floor_m = np.array([-0.016, 0.887, 0.461]), 1.59
+    predictor = DepthPredictor.from_pretrained('adabins-lite')
+    given = []
+    for number in (0, 5, 10, 20, *range(174, 182)):
+        frame, pose = folder.frames[number], poses[number]
+        seen = predictor.predict(folder.colour(frame), frame.camera.fx)
+        height_m, down = floor_m - pose[:3, 3] @ gravity, pose[:3, :3].T @ gravity
+        with contextlib.suppress(EvidenceError):
+            floor_points(seen.depth, seen.std, frame.camera, height_m, down)
+            given.append(number)
+    assert given == [0, 5, 10, 20]
 
 
 def test_a_ramp_is_not_level():
