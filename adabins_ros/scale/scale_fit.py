@@ -4,15 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-import math
-import sys
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-_LARGE = 10_000
-_TOGETHER = 40_000
 
 
 @dataclass(frozen=True)
@@ -74,11 +68,9 @@ class ScaleFit:
         depth = np.asarray(depth, np.float32)
         if not self.anchored:
             return depth
-        tools, logs = _tools(depth), np.empty_like(depth)
-        with np.errstate(all='ignore'):
-            if self.exponent != 1:
-                tools.log(depth, logs)
-            return np.multiply(depth, self._ratio(tools, logs, logs), out=logs)
+        if self.exponent == 1:
+            return depth * np.float32(self.factor)
+        return depth * self._ratio(self._logs(depth))
 
     def std(self, depth: NDArray[np.floating], std: NDArray[np.floating]) -> NDArray[np.float32]:
         """
@@ -119,51 +111,18 @@ class ScaleFit:
         depth, std = np.asarray(depth, np.float32), np.asarray(std, np.float32)
         if not (self.anchored or widen):
             return depth, std
-        metric, spread = np.empty_like(depth), np.empty_like(std)
-        # In parts that stay in the processor's cache between the steps.
-        rows = max(1, _TOGETHER // max(1, math.prod(depth.shape[1:])))
-        tools = _tools(depth)
-        memory = np.empty((2, *depth[:rows].shape), np.float32)
-        sigma = np.full_like(memory[0], self.sigma)
+        logs = self._logs(depth)
+        ratio = self._ratio(logs)
+        of_scale = np.square(logs * np.float32(self.sigma_exponent)) + np.float32(self.sigma**2)
+        variance = of_scale * np.square(depth) + np.square(std * np.float32(self.exponent))
+        return depth * ratio, np.sqrt(variance) * ratio
+
+    def _logs(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return log(d / pivot); what it makes of a depth that is none does not matter."""
         with np.errstate(all='ignore'):
-            for first in range(0, len(depth), rows):
-                part = slice(first, first + rows)
-                near, own = depth[part], std[part]
-                logs, ratio = memory[:, : len(near)]
-                tools.log(near, logs)
-                ratio = self._ratio(tools, logs, ratio)
-                logs -= math.log(self.pivot)
-                logs *= self.sigma_exponent
-                doubt = tools.magnitude(logs, sigma[: len(near)], logs)
-                doubt *= near
-                if self.exponent != 1:
-                    own = own * np.float32(self.exponent)
-                tools.magnitude(doubt, own, doubt)
-                np.multiply(doubt, ratio, out=spread[part])
-                np.multiply(near, ratio, out=metric[part])
-        return metric, spread
+            return np.log(depth / np.float32(self.pivot))
 
-    def _ratio(self, tools: Any, logs: NDArray[np.float32], out: NDArray[np.float32]) -> Any:
-        """Return d' / d from log d: one number, or in the memory that is given."""
-        power = self.exponent - 1
-        if not power:
-            return np.float32(self.factor)
-        np.multiply(logs, power, out=out)
-        out += math.log(self.factor) - power * math.log(self.pivot)
-        return tools.exp(out, out)
-
-
-class _Numpy:
-    """What is used of OpenCV, by numpy."""
-
-    log, exp, magnitude = np.log, np.exp, np.hypot
-
-
-def _tools(values: NDArray[np.float32]) -> Any:
-    """
-    Return OpenCV for an image, where a program has loaded it; it needs a fifth of numpy's time.
-
-    What it makes of NaN does not matter: the result is multiplied with the depth.
-    """
-    opencv = sys.modules.get('cv2')
-    return opencv if opencv and values.ndim == 2 and values.size >= _LARGE else _Numpy
+    def _ratio(self, logs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return d' / d from log(d / pivot)."""
+        with np.errstate(all='ignore'):
+            return np.exp(logs * np.float32(self.exponent - 1)) * np.float32(self.factor)
