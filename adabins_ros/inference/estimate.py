@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from adabins_ros.inference.engines.engine import Engine
+from adabins_ros.inference.input_size import inner_size
 from adabins_ros.inference.resizing import resized, upsampled
 from adabins_ros.inference.smoothing import run_smoothed, Smoothing
 from adabins_ros.model.config import AdaBinsConfig
@@ -20,7 +21,8 @@ class DepthEstimate:
     """
     What the network says about one image of H x W pixels; depth is along the optical axis.
 
-    Until it is up-sampled, H x W are half of ``inference_size``, with the image's corner pixels.
+    Until it is up-sampled, H x W are half of what the network saw of the image, with its corner
+    pixels.
     """
 
     depth: NDArray[np.float32]
@@ -30,7 +32,7 @@ class DepthEstimate:
     bin_centers: NDArray[np.float32]
     """(N,), metres, increasing; empty for the regression strategy."""
     inference_size: tuple[int, int]
-    """Height and width that the network saw, pixels."""
+    """Height and width that the network saw, pixels; of wide images, with the repeated border."""
     focal_scale: float = 1.0
     """Factor by which the focal correction has multiplied all of the above."""
     scene_changed: bool | None = None
@@ -97,7 +99,10 @@ def estimate_together(
 
     """
     started = perf_counter()
-    seen = [resized(image, size) for image in images]
+    # The authors' networks see images alone.
+    shapes = [size if config.exact_sizes else image.shape[:2] for image in images]
+    inner = [inner_size((shape[0], shape[1]), size)[0] for shape in shapes]
+    seen = [resized(image, size, height) for image, height in zip(images, inner, strict=True)]
     if flip_average:
         seen += [image[:, ::-1] for image in seen]
     batch = np.stack(seen) if len(seen) > 1 else seen[0][None]
@@ -113,7 +118,8 @@ def estimate_together(
     for index, (image, scale) in enumerate(zip(images, scales, strict=True)):
         # What is scaled before it is up-sampled is a sixteenth as much.
         factor = np.float32(scale)
-        depth, std = moments[index] * factor
+        border = (size[0] - inner[index]) // 4
+        depth, std = moments[index, :, border : moments.shape[2] - border] * factor
         centers = outputs['bin_centers'][index] * factor
         estimate = DepthEstimate(depth, std, centers, size, scale, changed[index], seconds)
         if upsample:

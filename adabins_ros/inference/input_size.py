@@ -9,10 +9,13 @@ from adabins_ros.model.config import AdaBinsConfig
 # below 1 (kitchen d1 .66 at 1, .61 at .95, .55 at .9, .38 at .8), where it does not see everything
 # as much farther as the focal length says, and of wide images above it (.66 at 1, .44 at 1.05).
 _LEAST, _MOST = 0.97, 1.03
-# Aspects over that of training within which an image is stretched to the size of training, whose
-# patches the network knows by their places. d1 of 29 pictures, stretched and not: 5:4 .59 and .56,
-# 6:5 .59 and .56, 3:2 .58 and .53, but 16:10 .51 and .54, 16:9 .40 and .60.
+# Aspects (height over width) over that of training up to which a narrower image is stretched to the
+# size of training, whose patches the network knows by their places: d1 of 29 pictures, stretched
+# and not: 5:4 .59 and .56, 6:5 .59 and .56.
 _STRETCH = 1.13
+# And a wider one; beyond, its border is repeated, as training does it: d1 of 134 pictures, with the
+# border and with their aspect: 16:9 .50 and .44, 16:10 .55 and .49; stretched 3:2 .53, else .54.
+_STRETCH_WIDE = 1.05
 # And of a size that was asked for without a hint.
 _FAR = 1.2
 # Scales tried around the wanted one, nearest first: 2 % steps, up to 300 times larger or smaller.
@@ -30,10 +33,10 @@ def inference_size(
 
     The network sees images at the scale of its training: as many pixels, whatever the aspect. The
     configuration's exact sizes are used as they are; where it has none, an image of nearly the
-    aspect of training is seen at the size of training; a legal size of about as many pixels is
-    used as it is, and other images are scaled with their aspect, and on to the nearest legal size
-    where the token limits ask for it (they outweigh the budget). An image too narrow for any legal
-    size of its aspect is stretched.
+    aspect of training, or wider (`inner_size`), is seen at the size of training; a legal size of
+    about as many pixels is used as it is, and other images are scaled with their aspect, and on to
+    the nearest legal size where the token limits ask for it (they outweigh the budget). An image
+    too narrow for any legal size of its aspect is stretched.
 
     Parameters
     ----------
@@ -73,7 +76,7 @@ def inference_size(
         return image_size
     aspect = (height / width) / (config.input_size[0] / config.input_size[1])
     known = not config.exact_sizes and config.is_legal_size(*config.input_size)
-    if known and usual <= most and 1 / _STRETCH <= aspect <= _STRETCH:
+    if known and usual <= most and aspect <= _STRETCH:
         return config.input_size
     if legal and least <= pixels <= most:
         return image_size
@@ -87,6 +90,30 @@ def inference_size(
         if config.is_legal_size(*size):
             return size
     return _stretched(height / width, config)
+
+
+def inner_size(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """
+    Say which part of what the network sees is the image: in its middle, the border fills the rest.
+
+    Parameters
+    ----------
+    image_size, size : (int, int)
+        Height and width of the camera's image, and of what the network sees, pixels.
+
+    Returns
+    -------
+    (int, int)
+        Height and width, pixels; what is above and below is a whole number of depth's pixels.
+
+    """
+    height, width = size
+    fraction = image_size[0] / image_size[1] * width / height
+    if fraction * _STRETCH_WIDE >= 1:
+        return size
+    # Depth has half the pixels, so each of the two borders is to have an even number.
+    border = 2 * round(height * (1 - fraction) / 4)
+    return max(height - 2 * border, height % 4 or 4), width
 
 
 def far_from_training(size: tuple[int, int], config: AdaBinsConfig) -> str | None:

@@ -32,7 +32,9 @@ def check_image(image: NDArray[np.uint8]) -> None:
         )
 
 
-def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def resized(
+    image: NDArray[np.uint8], size: tuple[int, int], height: int | None = None
+) -> NDArray[np.uint8]:
     """
     Resize an image: by areas if it shrinks, else linearly.
 
@@ -42,6 +44,8 @@ def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
         (H, W, 3) uint8 RGB.
     size : (int, int)
         Height and width, pixels.
+    height : int, optional
+        Of the image within that; its first and last row fill what is above and below.
 
     Returns
     -------
@@ -49,12 +53,17 @@ def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
         (h, w, 3) uint8, contiguous; the image itself if it has that size.
 
     """
-    height, width = size
     if image.shape[:2] == size:
         return np.ascontiguousarray(image)
-    shrinks = height * width < image.shape[0] * image.shape[1]
+    inner = height or size[0]
+    shrinks = inner * size[1] < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
+    image = cv2.resize(image, (size[1], inner), interpolation=method)  # type: ignore[assignment]
+    if border := (size[0] - inner) // 2:
+        image = cv2.copyMakeBorder(  # type: ignore[assignment]
+            image, border, size[0] - inner - border, 0, 0, cv2.BORDER_REPLICATE
+        )
+    return np.asarray(image, np.uint8)
 
 
 def upsampled(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

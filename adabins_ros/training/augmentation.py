@@ -3,8 +3,16 @@
 
 from __future__ import annotations
 
+from adabins_ros.inference.input_size import inner_size
 from adabins_ros.training.config import AugmentationConfig
-from adabins_ros.training.cropping import Box, cut_out, Depth, Image, largest_box
+from adabins_ros.training.cropping import (
+    Box,
+    cut_out,
+    Depth,
+    Image,
+    largest_box,
+    with_borders,
+)
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +27,7 @@ _MOST_HOLES = 4
 _LARGEST_HOLE = 0.25
 _LOST_SHARE = (0.1, 0.6)
 _FILTER_SIZES = (1, 3, 5)
+_WIDEST = 2.0
 
 
 class Augmentation:
@@ -36,7 +45,13 @@ class Augmentation:
         self.config = config
 
     def __call__(
-        self, image: Image, depth: Depth, size: tuple[int, int], rng: np.random.Generator
+        self,
+        image: Image,
+        depth: Depth,
+        size: tuple[int, int],
+        rng: np.random.Generator,
+        *,
+        borders: bool = False,
     ) -> tuple[Image, Depth, float]:
         """
         Return a changed frame at the network's size.
@@ -51,6 +66,8 @@ class Augmentation:
             Height and width, px.
         rng : numpy.random.Generator
             Where the changes come from.
+        borders : bool
+            Whether wide images are seen with their border repeated, else cut (`inner_size`).
 
         Returns
         -------
@@ -66,10 +83,16 @@ class Augmentation:
         crop, place_x, place_y, turn = rng.random(4)
         chances = rng.random(6)
         colours = rng.uniform(-1, 1, 5)
-        box = _part(largest_box(image.shape[:2], size), 1 - config.crop * crop)
+        chance, width = rng.random(2)
+        inner = size
+        if borders:
+            inner = inner_size((image.shape[0], image.shape[1]), size)
+            if inner == size and chance < config.wide:
+                inner = inner_size((size[0], round(size[1] * (1 + (_WIDEST - 1) * width))), size)
+        box = _part(largest_box(image.shape[:2], inner), 1 - config.crop * crop)
         box = _moved(box, image.shape[:2], place_x, place_y, config.crop > 0)
         angle = config.rotation_deg * (2 * turn - 1)
-        image, depth = cut_out(image, depth, box, size, angle, bool(chances[0] < config.flip))
+        image, depth = cut_out(image, depth, box, inner, angle, bool(chances[0] < config.flip))
         if chances[1] < config.colour:
             image = self._coloured(image, colours)
         if chances[2] < config.blur:
@@ -80,7 +103,7 @@ class Augmentation:
             image = _through_jpeg(image, rng)
         if chances[5] < config.depth_dropout:
             depth = _with_holes(depth, rng)
-        return image, depth, size[1] / box.width
+        return *with_borders(image, depth, size), size[1] / box.width
 
     def _coloured(self, image: Image, draws: NDArray[np.float64]) -> Image:
         """Apply gamma, brightness and the channels' factors through one table."""

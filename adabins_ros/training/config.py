@@ -90,6 +90,13 @@ class AugmentationConfig(Section):
     enabled: bool = Field(True, description='false switches all of them off')
     flip: float = Field(0.5, ge=0, le=1, description='probability of mirroring')
     crop: float = Field(0.3, ge=0, lt=1, description='largest share of each side cut away')
+    wide: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description='probability that a picture is cut to be wider than the network sees, up to '
+        'twice, and its border repeated, as those of wide cameras are',
+    )
     rotation_deg: float = Field(2.5, ge=0, le=45, description='largest turn, depth nearest')
     colour: float = Field(0.5, ge=0, le=1, description='probability of the next three')
     gamma: float = Field(0.1, ge=0, lt=1, description='largest change of the exponent')

@@ -12,8 +12,9 @@ from typing import Any
 from adabins_ros.frames import FrameSource, RecordingError, RgbdSample
 from adabins_ros.freed_memory import keep_freed_memory
 from adabins_ros.model.config import IMAGENET_MEAN, IMAGENET_STD
+from adabins_ros.inference.input_size import inner_size
 from adabins_ros.training.augmentation import Augmentation
-from adabins_ros.training.cropping import cut_out, Depth, Image, largest_box
+from adabins_ros.training.cropping import cut_out, Depth, Image, largest_box, with_borders
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,9 @@ class RgbdDataset(Dataset[dict[str, Any]]):
         Names of sources whose depth has no scale.
     draws : mapping of str to float
         How often an epoch shows each frame of a source, by its name; 1 where nothing is said.
+    borders : bool
+        Whether wide images are seen with their border repeated, as inference does for networks
+        without exact sizes; else they are cut.
 
     Attributes
     ----------
@@ -80,12 +84,14 @@ class RgbdDataset(Dataset[dict[str, Any]]):
         training_focal_length_px: float = 518.86,
         scale_unknown: Sequence[str] = (),
         draws: Mapping[str, float] | None = None,
+        borders: bool = False,
     ) -> None:
         self.sources = list(sources)
         self.indices = np.asarray(indices, np.int64).reshape(-1, 2)
         self.size = (int(size[0]), int(size[1]))
         self.augmentation = augmentation
         self.seed = seed
+        self.borders = borders
         self.training_focal_length_px = training_focal_length_px
         names = [source_name(source) for source in sources]
         by_source = np.array([(draws or {}).get(name, 1.0) for name in names], np.float64)
@@ -193,9 +199,13 @@ class RgbdDataset(Dataset[dict[str, Any]]):
         if not math.isfinite(focal):  # taken to be that of the training for the whole frame
             focal = self.training_focal_length_px * sample.image.shape[1] / self.size[1]
         if self.augmentation is None:
-            box = largest_box(sample.image.shape[:2], self.size)
-            image, depth = cut_out(sample.image, sample.depth, box, self.size)
-            return image, depth, focal * self.size[1] / box.width
+            shape = sample.image.shape
+            inner = inner_size((shape[0], shape[1]), self.size) if self.borders else self.size
+            box = largest_box(shape[:2], inner)
+            image, depth = cut_out(sample.image, sample.depth, box, inner)
+            return *with_borders(image, depth, self.size), focal * self.size[1] / box.width
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        image, depth, zoom = self.augmentation(sample.image, sample.depth, self.size, rng)
+        image, depth, zoom = self.augmentation(
+            sample.image, sample.depth, self.size, rng, borders=self.borders
+        )
         return image, depth, focal * zoom

@@ -24,7 +24,7 @@ START_NS, STEP_NS = 1_700_000_000_000_000_000, 100_000_000
 Record = Callable[..., Path]
 Truth = Callable[[int], list[Any]]
 OFF = AugmentationConfig(
-    flip=0, crop=0, rotation_deg=0, colour=0, blur=0, noise=0, jpeg=0, depth_dropout=0
+    flip=0, crop=0, wide=0, rotation_deg=0, colour=0, blur=0, noise=0, jpeg=0, depth_dropout=0
 )
 
 
@@ -98,6 +98,33 @@ def test_wide_frames_are_cropped_and_nearly_fitting_ones_stretched() -> None:
     assert largest_box((375, 1242), (240, 320)) == (371, 0, 500, 375)
     assert largest_box((640, 480), (240, 320)) == (0, 140, 480, 360)
     assert largest_box((427, 565), (240, 320)) == (0, 0, 565, 427)
+
+
+def test_a_wide_picture_is_seen_whole_between_its_borders() -> None:
+    image = np.tile(np.arange(192, dtype=np.uint8)[:, None, None], (1, 320, 3))
+    depth = np.tile(np.arange(1, 321, dtype=np.float32), (192, 1))
+    seen, known, zoom = Augmentation(OFF)(
+        image, depth, (120, 160), np.random.default_rng(0), borders=True
+    )
+    assert seen.shape == (120, 160, 3) and zoom == 0.5
+    assert not known[:12].any() and not known[108:].any() and known[12:108].all()
+    assert (np.ptp(known[12:108], axis=1) >= 316).all()
+    assert (seen[:12] == seen[12]).all() and (seen[108:] == seen[107]).all()
+    cut, known, zoom = Augmentation(OFF)(image, depth, (120, 160), np.random.default_rng(0))
+    assert known.all() and zoom == pytest.approx(160 / 256)
+
+
+def test_others_are_cut_to_be_as_wide_now_and_then() -> None:
+    image, depth = np.zeros((240, 320, 3), np.uint8), np.ones((240, 320), np.float32)
+    changes = Augmentation(OFF.model_copy(update={'wide': 0.5}))
+    rows = [
+        changes(image, depth, (120, 160), np.random.default_rng(seed), borders=True)[1]
+        .any(1)
+        .sum()
+        for seed in range(100)
+    ]
+    assert 25 < sum(count < 120 for count in rows) < 60
+    assert 60 <= min(rows) < 70 and {(120 - count) % 4 for count in rows} == {0}
 
 
 def test_changes_depend_on_seed_epoch_and_frame_alone(record: Record, aligned: Truth) -> None:
