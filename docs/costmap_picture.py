@@ -22,6 +22,7 @@ from typing import Any
 from adabins_ros import DepthPredictor
 from adabins_ros.evaluation.simulated_sensors import lidar, View
 from adabins_ros.frames import RgbdFolder
+from adabins_ros.inference.resizing import sampled
 from adabins_ros.messages.fields import camera_info_fields, ros_fields
 from adabins_ros.messages.images import image_fields
 from adabins_ros.ros.camera_source import CameraSource
@@ -73,7 +74,11 @@ def walked(predictor: DepthPredictor, anchored: bool) -> VoxelLayer:
         estimate = frame.estimated
         if not anchored:
             return frame
-        predicted, measured, std = lidar(View(estimate.depth, estimate.std, true, frame.camera))
+        # Depth is scaled before it is up-sampled.
+        height, width = estimate.depth.shape
+        camera = frame.camera.with_corners_kept(width, height)
+        view = View(estimate.depth, estimate.std, sampled(true, (height, width)), camera)
+        predicted, measured, std = lidar(view)
         try:
             scale.update(predicted, measured, std, stamp_s=number / 15)
         except EvidenceError:

@@ -42,7 +42,7 @@ class GlobalPart(NamedTuple):
 # Between these changes from the last frame, the last one fades out: of depth (mean |log|), so that
 # it is hardly ever moved by more than a tenth; and of the kernels' energy, of which .001 to .03
 # were measured in one scene, .1 in fast turns, .03 to .5 at cuts.
-_FADING_DEPTH, _FADING_KERNELS = (0.09, 0.28), (0.1, 0.2)
+_FADING_DEPTH, _FADING_KERNELS = (0.08, 0.25), (0.1, 0.2)
 # One pixel of so many rows and columns tells how depth changes.
 _GRID = 8
 

@@ -10,7 +10,7 @@
 # START   weights to begin from, such as those of the package
 # OUTPUT  new folder
 #
-# An hour and a quarter on two cores without a GPU. The number of steps follows the clock
+# Two hours and a quarter on two cores without a GPU. The number of steps follows the clock
 # (trainer.max_minutes).
 set -euo pipefail
 sets=$(realpath "$1") start=$(realpath "$2") output=$(realpath -m "$3")
@@ -38,7 +38,15 @@ stage two one/best.safetensors 42 \
   'rooms2: 1.5, synthetic_rooms: .7, open_far: 4, open_near: 1.5, rooms3: 4, rooms4: 5' \
   "$sets"/{rooms3,rooms4}
 
+average=$here/average.py
+python "$average" last.safetensors 0.85 "$start" 0.15 one/best.safetensors 0.5 two/best.safetensors 0.35
+python "$average" half.safetensors 0.9 "$start" 0.5 last.safetensors 0.5
+
+# Living rooms seen from above, and wide images. seqs: render_rooms.py --sequence 4, a room a seed.
+stage three half.safetensors 52 \
+  'rooms2: 1, synthetic_rooms: .5, open_far: 4, open_near: 1.5, rooms3: 2, rooms4: 2, seqs: 3' \
+  "$sets"/{rooms3,rooms4,seqs}
+
 # The shares and the factor on the standard deviation: what places ask for that were left out.
-python "$here/average.py" adabins-lite.safetensors 0.85 "$start" 0.15 \
-  one/best.safetensors 0.5 two/best.safetensors 0.35
+python "$average" adabins-lite.safetensors 0.9 "$start" 0.5 three/best.safetensors 0.5
 adabins export --model adabins-lite.safetensors --output adabins-lite.onnx
