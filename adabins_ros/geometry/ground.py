@@ -242,8 +242,8 @@ def _level(along: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np
     known = np.isfinite(below)
     with np.errstate(divide='ignore', invalid='ignore'):
         # Noise is averaged away; OpenCV's running sums carry a NaN on to what comes after it.
-        logs = cv2.blur(np.where(known, np.log(below), 0.0), (3, 3))
-        logs /= cv2.blur(known.astype(np.float64), (3, 3))
+        total = cv2.blur(np.where(known, np.log(below), 0.0), (3, 3))
+        logs = np.divide(total, cv2.blur(known.astype(np.float64), (3, 3)))
         change = np.hypot(*np.gradient(np.where(known, logs, np.nan)))
         upright = np.hypot(*np.gradient(np.log(along)))
     return change < _STEEPEST * np.fmax(upright, _LEAST_CHANGE)

@@ -119,7 +119,8 @@ def estimate_together(
         # What is scaled before it is up-sampled is a sixteenth as much.
         factor = np.float32(scale)
         border = (size[0] - inner[index]) // 4
-        depth, std = moments[index, :, border : moments.shape[2] - border] * factor
+        rows = slice(border, moments.shape[2] - border)
+        depth, std = moments[index, :, rows] * factor
         centers = outputs['bin_centers'][index] * factor
         estimate = DepthEstimate(depth, std, centers, size, scale, changed[index], seconds)
         if upsample:

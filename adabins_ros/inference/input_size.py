@@ -9,12 +9,13 @@ from adabins_ros.model.config import AdaBinsConfig
 # below 1 (kitchen d1 .66 at 1, .61 at .95, .55 at .9, .38 at .8), where it does not see everything
 # as much farther as the focal length says, and of wide images above it (.66 at 1, .44 at 1.05).
 _LEAST, _MOST = 0.97, 1.03
-# Aspects (height over width) over that of training up to which a narrower image is stretched to the
-# size of training, whose patches the network knows by their places: d1 of 29 pictures, stretched
-# and not: 5:4 .59 and .56, 6:5 .59 and .56.
+# Aspects (height over width) over that of training up to which a narrower image is stretched to
+# the size of training, whose patches the network knows by their places: d1 of 29 pictures,
+# stretched and not: 5:4 .59 and .56, 6:5 .59 and .56.
 _STRETCH = 1.13
-# And a wider one; beyond, its border is repeated, as training does it: d1 of 134 pictures, with the
-# border and with their aspect: 16:9 .50 and .44, 16:10 .55 and .49; stretched 3:2 .53, else .54.
+# And a wider one; beyond, its border is repeated, as training does it: d1 of 134 pictures, with
+# the border and with their aspect: 16:9 .50 and .44, 16:10 .55 and .49; and stretched: 3:2 .54 and
+# .53.
 _STRETCH_WIDE = 1.05
 # And of a size that was asked for without a hint.
 _FAR = 1.2

@@ -112,13 +112,17 @@ def with_borders(image: Image, depth: Depth, size: tuple[int, int]) -> tuple[Ima
 
     Parameters
     ----------
-    image, depth : (h, W, 3) uint8, (h, W) float32
+    image : (h, W, 3) uint8
+        RGB.
+    depth : (h, W) float32
+        0 unknown.
     size : (int, int)
-        Height and width, px.
+        Height H and width W, px.
 
     Returns
     -------
-    image, depth : (H, W, 3) uint8, (H, W) float32
+    image : (H, W, 3) uint8
+    depth : (H, W) float32
 
     """
     above = (size[0] - image.shape[0]) // 2

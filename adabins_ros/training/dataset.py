@@ -11,8 +11,8 @@ from typing import Any
 
 from adabins_ros.frames import FrameSource, RecordingError, RgbdSample
 from adabins_ros.freed_memory import keep_freed_memory
-from adabins_ros.model.config import IMAGENET_MEAN, IMAGENET_STD
 from adabins_ros.inference.input_size import inner_size
+from adabins_ros.model.config import IMAGENET_MEAN, IMAGENET_STD
 from adabins_ros.training.augmentation import Augmentation
 from adabins_ros.training.cropping import cut_out, Depth, Image, largest_box, with_borders
 import cv2

@@ -89,7 +89,7 @@ def test_a_wall_alone_is_no_floor():
 def test_a_chair_before_a_cupboard_is_no_floor():
     """Both reach down to where the floor would be, the nearer one lower in the image."""
     _, down = view([], pitch_deg=26)
-    rows, columns = np.mgrid[: CAMERA.height, : CAMERA.width]
+    rows = np.mgrid[: CAMERA.height, : CAMERA.width][0]
     y = (rows - CAMERA.cy) / CAMERA.fy
     ahead = down[1] - y * down[2]
     steep = (down[1] * y + down[2]) / ahead

@@ -110,7 +110,7 @@ def test_a_wide_picture_is_seen_whole_between_its_borders() -> None:
     assert not known[:12].any() and not known[108:].any() and known[12:108].all()
     assert (np.ptp(known[12:108], axis=1) >= 316).all()
     assert (seen[:12] == seen[12]).all() and (seen[108:] == seen[107]).all()
-    cut, known, zoom = Augmentation(OFF)(image, depth, (120, 160), np.random.default_rng(0))
+    _, known, zoom = Augmentation(OFF)(image, depth, (120, 160), np.random.default_rng(0))
     assert known.all() and zoom == pytest.approx(160 / 256)
 
 
