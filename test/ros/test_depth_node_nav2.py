@@ -95,7 +95,7 @@ def plane(message: Image) -> NDArray[np.float32]:
     return np.frombuffer(message.data, '<f4').reshape(72, 96)[::2, ::2]
 
 
-@pytest.mark.parametrize('deviations', [0.0, 1.0, 1.5])
+@pytest.mark.parametrize('deviations', [0.0, 0.5, 1.0])
 def test_rays_are_free_up_to_what_is_sure(station, scene, deviations):
     v, u = np.mgrid[0:72:2, 0:96:2]
     slopes = np.stack([(u - CAMERA.cx) / CAMERA.fx, (v - CAMERA.cy) / CAMERA.fy])

@@ -277,7 +277,7 @@ def test_sources_that_contradict_each_other_are_not_believed(station, image, inf
     depth, _ = as_it_is(station, image, info)
     small = (3 * depth[4::9, 6::12]).astype(np.float32)
     chip = Image(height=8, width=8, encoding='32FC1', step=32, data=small.tobytes())
-    sensors = [Sensor(station, 'scan', lidar(depth)), Sensor(station, 'depth', chip)]
+    sensors = [Sensor(station, 'scan', lidar(12 * depth)), Sensor(station, 'depth', chip)]
     found, status = show(station, image, info, *sensors)
     while 'contradict' not in status['reason']:
         found, status = show(station, image, info, *sensors, anchored=False)
