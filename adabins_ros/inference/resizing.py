@@ -58,12 +58,34 @@ def resized(
     inner = height or size[0]
     shrinks = inner * size[1] < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    image = cv2.resize(image, (size[1], inner), interpolation=method)  # type: ignore[assignment]
-    if border := (size[0] - inner) // 2:
-        image = cv2.copyMakeBorder(  # type: ignore[assignment]
-            image, border, size[0] - inner - border, 0, 0, cv2.BORDER_REPLICATE
-        )
-    return np.asarray(image, np.uint8)
+    image = np.asarray(cv2.resize(image, (size[1], inner), interpolation=method), np.uint8)
+    return bordered(image, size[0])
+
+
+def bordered(plane: NDArray[Any], height: int, kind: int = cv2.BORDER_REPLICATE) -> NDArray[Any]:
+    """
+    Fill what is missing to a height, half above and half below.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray
+        (h, W) or (h, W, 3), of any type.
+    height : int
+        H, pixels.
+    kind : int
+        OpenCV's border: the first and the last row by default, or BORDER_CONSTANT for zeros.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W) or (H, W, 3); the plane itself if it has that height.
+
+    """
+    missing = height - plane.shape[0]
+    if not missing:
+        return plane
+    above = missing // 2
+    return np.asarray(cv2.copyMakeBorder(plane, above, missing - above, 0, 0, kind))
 
 
 def upsampled(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

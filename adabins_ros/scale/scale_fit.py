@@ -70,7 +70,8 @@ class ScaleFit:
             return depth
         if self.exponent == 1:
             return depth * np.float32(self.factor)
-        return depth * self._ratio(self._logs(depth))
+        with np.errstate(all='ignore'):
+            return depth * self._ratio(self._logs(depth))
 
     def std(self, depth: NDArray[np.floating], std: NDArray[np.floating]) -> NDArray[np.float32]:
         """
@@ -111,18 +112,18 @@ class ScaleFit:
         depth, std = np.asarray(depth, np.float32), np.asarray(std, np.float32)
         if not (self.anchored or widen):
             return depth, std
-        logs = self._logs(depth)
-        ratio = self._ratio(logs)
-        of_scale = np.square(logs * np.float32(self.sigma_exponent)) + np.float32(self.sigma**2)
-        variance = of_scale * np.square(depth) + np.square(std * np.float32(self.exponent))
-        return depth * ratio, np.sqrt(variance) * ratio
+        with np.errstate(all='ignore'):
+            logs = self._logs(depth)
+            ratio = self._ratio(logs)
+            of_scale = np.square(logs * np.float32(self.sigma_exponent))
+            of_scale += np.float32(self.sigma**2)
+            variance = of_scale * np.square(depth) + np.square(std * np.float32(self.exponent))
+            return depth * ratio, np.sqrt(variance) * ratio
 
     def _logs(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return log(d / pivot); what it makes of a depth that is none does not matter."""
-        with np.errstate(all='ignore'):
-            return np.log(depth / np.float32(self.pivot))
+        return np.log(depth / np.float32(self.pivot))
 
     def _ratio(self, logs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return d' / d from log(d / pivot)."""
-        with np.errstate(all='ignore'):
-            return np.exp(logs * np.float32(self.exponent - 1)) * np.float32(self.factor)
+        return np.exp(logs * np.float32(self.exponent - 1)) * np.float32(self.factor)

@@ -4,15 +4,9 @@
 from __future__ import annotations
 
 from adabins_ros.inference.input_size import inner_size
+from adabins_ros.inference.resizing import bordered
 from adabins_ros.training.config import AugmentationConfig
-from adabins_ros.training.cropping import (
-    Box,
-    cut_out,
-    Depth,
-    Image,
-    largest_box,
-    with_borders,
-)
+from adabins_ros.training.cropping import Box, cut_out, Depth, Image, largest_box
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -83,12 +77,12 @@ class Augmentation:
         crop, place_x, place_y, turn = rng.random(4)
         chances = rng.random(6)
         colours = rng.uniform(-1, 1, 5)
-        chance, width = rng.random(2)
+        chance, wider = rng.random(), rng.uniform(1, _WIDEST)
         inner = size
         if borders:
             inner = inner_size((image.shape[0], image.shape[1]), size)
             if inner == size and chance < config.wide:
-                inner = inner_size((size[0], round(size[1] * (1 + (_WIDEST - 1) * width))), size)
+                inner = inner_size((size[0], round(size[1] * wider)), size)
         box = _part(largest_box(image.shape[:2], inner), 1 - config.crop * crop)
         box = _moved(box, image.shape[:2], place_x, place_y, config.crop > 0)
         angle = config.rotation_deg * (2 * turn - 1)
@@ -103,7 +97,8 @@ class Augmentation:
             image = _through_jpeg(image, rng)
         if chances[5] < config.depth_dropout:
             depth = _with_holes(depth, rng)
-        return *with_borders(image, depth, size), size[1] / box.width
+        depth = bordered(depth, size[0], cv2.BORDER_CONSTANT)
+        return bordered(image, size[0]), depth, size[1] / box.width
 
     def _coloured(self, image: Image, draws: NDArray[np.float64]) -> Image:
         """Apply gamma, brightness and the channels' factors through one table."""

@@ -106,34 +106,6 @@ def cut_out(
     return np.asarray(cut_image, np.uint8), cut_depth
 
 
-def with_borders(image: Image, depth: Depth, size: tuple[int, int]) -> tuple[Image, Depth]:
-    """
-    Fill a size above and below a frame: its first and last row in colour, unknown in depth.
-
-    Parameters
-    ----------
-    image : (h, W, 3) uint8
-        RGB.
-    depth : (h, W) float32
-        0 unknown.
-    size : (int, int)
-        Height H and width W, px.
-
-    Returns
-    -------
-    image : (H, W, 3) uint8
-    depth : (H, W) float32
-
-    """
-    above = (size[0] - image.shape[0]) // 2
-    below = size[0] - image.shape[0] - above
-    if above + below == 0:
-        return image, depth
-    seen = cv2.copyMakeBorder(image, above, below, 0, 0, cv2.BORDER_REPLICATE)
-    known = cv2.copyMakeBorder(depth, above, below, 0, 0, cv2.BORDER_CONSTANT, value=0)
-    return np.asarray(seen, np.uint8), np.asarray(known, np.float32)
-
-
 def _source_from_target(
     box: Box, size: tuple[int, int], angle_deg: float, flip: bool
 ) -> NDArray[np.float64]:

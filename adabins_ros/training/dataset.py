@@ -12,9 +12,10 @@ from typing import Any
 from adabins_ros.frames import FrameSource, RecordingError, RgbdSample
 from adabins_ros.freed_memory import keep_freed_memory
 from adabins_ros.inference.input_size import inner_size
+from adabins_ros.inference.resizing import bordered
 from adabins_ros.model.config import IMAGENET_MEAN, IMAGENET_STD
 from adabins_ros.training.augmentation import Augmentation
-from adabins_ros.training.cropping import cut_out, Depth, Image, largest_box, with_borders
+from adabins_ros.training.cropping import cut_out, Depth, Image, largest_box
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -203,7 +204,8 @@ class RgbdDataset(Dataset[dict[str, Any]]):
             inner = inner_size((shape[0], shape[1]), self.size) if self.borders else self.size
             box = largest_box(shape[:2], inner)
             image, depth = cut_out(sample.image, sample.depth, box, inner)
-            return *with_borders(image, depth, self.size), focal * self.size[1] / box.width
+            depth = bordered(depth, self.size[0], cv2.BORDER_CONSTANT)
+            return bordered(image, self.size[0]), depth, focal * self.size[1] / box.width
         rng = np.random.default_rng((self.seed, self.epoch, index))
         image, depth, zoom = self.augmentation(
             sample.image, sample.depth, self.size, rng, borders=self.borders

@@ -9,6 +9,7 @@ lighting and cameras are drawn from one random stream.  Each room gives two fram
   --redepth 1 only recomputes the depth of frames that exist.  Several processes may share --out with different --start.
 Outputs: rgb/NNNNNN.jpg, depth/NNNNNN.png (uint16 mm, planar Z at pixel centres, 0 = invalid) and
 cameras.json {stem: fx, fy, cx, cy, width, height} (integer pixel-centre convention, cx = (width-1)/2).
+The photographs on walls are those of scikit-image; without it the same seed gives another room.
 Frames that already exist are skipped, so an interrupted run resumes.  Blender axes: z up, metres.
 """
 import argparse, colorsys, glob, json, math, os, random, sys, time
