@@ -2,18 +2,20 @@
 """
 Time every engine that is installed against the authors' forward pass and their `predict`.
 
-`python benchmarks/engines.py [--models adabins-lite adabins-nyu] [--rounds N]`
+`python benchmarks/engines.py [--models adabins-lite adabins-nyu] [--rounds N] [--device cuda]`
 
 "Network" is the network alone, from pixels to depth at half their size; "predict" is the whole
 `DepthPredictor.predict` with mirrored averaging, against two passes in the authors' order. Both
 have the same weights for adabins-nyu. adabins-lite is held against its own layers in the authors'
-order ("as written") and against the authors' network on 640x480 pixels, which it replaces.
+order ("as written") and against the authors' network on 640x480 pixels, which it replaces. On a
+GPU the engines compute in float16, what they are held against in float32.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from adabins_ros import DepthPredictor
 from adabins_ros.inference.checking import sample_pictures
 from adabins_ros.inference.choosing import Running
 from adabins_ros.inference.engines.engine import Engine, ENGINES, is_installed
+from adabins_ros.inference.engines.onnx_engine import cuda_providers
 from adabins_ros.inference.finding import of_network
 from adabins_ros.model import AdaBins, PRESETS
 from authors_order import authors_forward, authors_predict, network_with_statistics
@@ -30,9 +33,13 @@ from rich.table import Table
 import torch
 
 LARGE, LITE = 'adabins-nyu', 'adabins-lite'
-TRIED = tuple(
-    name for name in ENGINES if name not in ('auto', 'torch_compile') and is_installed(name)
-)
+
+
+def tried(device: str) -> list[str]:
+    """Name the engines that are installed and can run on a device."""
+    on_gpu = ('torch', *(['onnx'] if cuda_providers() else []))
+    names = (name for name in ENGINES if name not in ('auto', 'torch_compile'))
+    return [name for name in names if is_installed(name) and (device == 'cpu' or name in on_gpu)]
 
 
 def normalised(network: AdaBins, pixels: torch.Tensor) -> torch.Tensor:
@@ -42,27 +49,29 @@ def normalised(network: AdaBins, pixels: torch.Tensor) -> torch.Tensor:
     return ((pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std).contiguous()
 
 
-def engine(name: str, network: AdaBins) -> Engine:
+def engine(name: str, network: AdaBins, device: str) -> Engine:
     """Open an engine as `DepthPredictor` does."""
     shape = (1, *network.config.input_size)
-    return Running(of_network(network), name, 'cpu', 'float32', shape).engine
+    return Running(of_network(network), name, device, 'auto', shape).engine
 
 
 @torch.inference_mode()
-def measure(name: str, large: AdaBins, rounds: int) -> list[dict[str, Any]]:
+def measure(name: str, large: AdaBins, rounds: int, device: str) -> list[dict[str, Any]]:
     """Give the rows of one model; ``large`` is the authors' network."""
     network = large if name == LARGE else network_with_statistics(name)
     pixels = sample_pictures((1, *network.config.input_size))
     image = normalised(network, torch.from_numpy(pixels))
     view = normalised(large, torch.from_numpy(sample_pictures((1, *large.config.input_size))))
     picture = pixels[0]
+    # The engines begin from a network on the CPU.
+    plain, authors = (copy.deepcopy(each).to(device) for each in (network, large))
 
     written: dict[str, Callable[[], torch.Tensor]] = {
-        'as written': lambda: authors_forward(network, image)
+        'as written': lambda: authors_forward(plain, image.to(device)).cpu()
     }
     if name != LARGE:
-        written['authors'] = lambda: authors_forward(large, view)
-    engines = {each: engine(each, network) for each in TRIED}
+        written['authors'] = lambda: authors_forward(authors, view.to(device)).cpu()
+    engines = {each: engine(each, network, device) for each in tried(device)}
     rows = compare(
         name,
         'network',
@@ -76,12 +85,12 @@ def measure(name: str, large: AdaBins, rounds: int) -> list[dict[str, Any]]:
     for each in engines.values():
         each.close()
 
-    written = {'as written': lambda: authors_predict(network, image)}
+    written = {'as written': lambda: authors_predict(plain, image.to(device)).cpu()}
     if name != LARGE:
-        written['authors'] = lambda: authors_predict(large, view)
+        written['authors'] = lambda: authors_predict(authors, view.to(device)).cpu()
     predictors = {
-        each: DepthPredictor(network, engine=each, device='cpu', flip_average=True)
-        for each in TRIED
+        each: DepthPredictor(network, engine=each, device=device, flip_average=True)
+        for each in tried(device)
     }
     rows += compare(
         name,
@@ -131,15 +140,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('--models', nargs='+', default=[LITE, LARGE], choices=list(PRESETS))
     parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--device', default='cpu', help='cpu, cuda or cuda:N')
     parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
     console = Console()
     large = network_with_statistics(LARGE)
-    rows = [row for name in options.models for row in measure(name, large, options.rounds)]
-    threads = torch.get_num_threads()
-    console.print(
-        f'{machine()}, {threads} threads, {options.rounds} rounds, quartiles in brackets'
-    )
+    rows = [
+        row
+        for name in options.models
+        for row in measure(name, large, options.rounds, options.device)
+    ]
+    place = f'{torch.get_num_threads()} threads'
+    if options.device != 'cpu':
+        place = torch.cuda.get_device_name(options.device)
+    console.print(f'{machine()}, {place}, {options.rounds} rounds, quartiles in brackets')
     for title in dict.fromkeys((row['model'], row['what']) for row in rows):
         table = Table(title=', '.join(title), title_justify='left')
         for column in ('engine', 'ms', 'as written', "authors' network", 'differs by'):
