@@ -119,19 +119,6 @@ class AugmentationConfig(Section):
         description='probability that a picture takes some of itself behind a random filter, '
         'which changes its textures and colours',
     )
-    paste: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description='probability that what is near in another picture of the batch is put before '
-        'what is far in this one',
-    )
-    paint: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description='probability of rugs, papers and pictures where this one shows something flat',
-    )
     depth_dropout: float = Field(0.1, ge=0, le=1, description='probability of holes in depth')
 
 

@@ -23,7 +23,6 @@ from adabins_ros.training.metrics import (
     ScaleFactorMetric,
     StdCalibration,
 )
-from adabins_ros.training.scene_changes import painted, pasted
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -70,6 +69,10 @@ class DepthTraining(pl.LightningModule):
         )
         self.register_buffer('_black', -mean / std, persistent=False)
         self.register_buffer('_white', (1 - mean) / std, persistent=False)
+        changes = config.augmentation
+        self._looks = (
+            {'exchange': changes.exchange, 'textures': changes.textures} if changes.enabled else {}
+        )
         self.time_share: Callable[[], float] = lambda: 0.0
         low, high = network.config.min_depth, network.config.max_depth
         loss = config.loss
@@ -126,10 +129,10 @@ class DepthTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Compute the loss of a batch."""
-        image, depth = self._changed(batch)
+        image = change_looks(batch['image'], self._black, self._white, **self._looks)
         output: DepthDistribution = self(image)
-        losses = self.losses(output, depth, batch.get('scale_known'))
-        size = len(image)
+        losses = self.losses(output, batch['depth'], batch.get('scale_known'))
+        size = len(batch['image'])
         for name, value in losses.items():
             value = value.detach()
             self.log(f'train/{name}', value, on_step=True, on_epoch=False, batch_size=size)
@@ -142,24 +145,6 @@ class DepthTraining(pl.LightningModule):
                 sync_dist=True,
             )
         return losses['loss']
-
-    def _changed(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Do to the pictures of a batch what takes several of them, or what a GPU does."""
-        image, depth, changes = batch['image'], batch['depth'], self.config.augmentation
-        if not changes.enabled:
-            return image, depth
-        black, white = self._black, self._white
-        if changes.paste:
-            everywhere = torch.ones(len(image), dtype=torch.bool, device=image.device)
-            known = batch.get('scale_known', everywhere)
-            image, depth = pasted(image, depth, known, changes.paste)
-        if changes.paint:
-            focal_length = self.network.config.training_focal_length_px
-            image = painted(image, depth, focal_length, black, white, changes.paint)
-        image = change_looks(
-            image, black, white, exchange=changes.exchange, textures=changes.textures
-        )
-        return image, depth
 
     def losses(
         self,

@@ -155,15 +155,6 @@ def test_every_bin_strategy_learns(strategy: str) -> None:
     torch.testing.assert_close(parts['loss'], total)
 
 
-def test_steps_with_other_scenes_and_looks_learn_and_can_be_repeated() -> None:
-    words = [f'augmentation.{name}=0.5' for name in ('paste', 'paint', 'exchange', 'textures')]
-    config = load_config(None, [*words, 'optimiser.learning_rate=1e-2'])
-    given = [batch(4)] * 30
-    _, recorder = train(tiny_network(), config, given)
-    assert sum(recorder.losses[-5:]) < 0.9 * sum(recorder.losses[:5])
-    assert recorder.losses == train(tiny_network(), config, given)[1].losses
-
-
 @pytest.mark.parametrize('size', [1, 2])
 def test_a_batch_without_truth_changes_no_weight_to_nan(size: int) -> None:
     empty = batch(size)
