@@ -20,7 +20,7 @@ _BENT = 0.1
 _SLOPE_OVER = 1 / 60
 # How much behind the nearest point of a beam what it meets may lie: their mean is the range, for
 # the nearest of many points is too near.
-_THICKNESS = 0.04
+_THICKNESS = 0.07
 # About a tenth of a degree: what the direction of gravity is rounded to, so that a pose that TF
 # computes anew for every frame is one.
 _DECIMALS = 3
@@ -34,7 +34,7 @@ class Scan:
     Attributes
     ----------
     ranges : (N,) float32
-        In the plane, m: the mean of what lies within 4 % of the nearest. NaN: nothing is known;
+        In the plane, m: the mean of what lies within 7 % of the nearest. NaN: nothing is known;
         +Inf: nothing there up to `range_max` (REP 117).
     angle_min, angle_increment : float
         Of the first range and between two, counter-clockwise seen from above, radians.
