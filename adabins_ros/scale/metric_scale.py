@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 import math
 
+from adabins_ros.scale.contradictions import Contradictions, Statement
 from adabins_ros.scale.evidence import Evidence, EvidenceError, gather
 from adabins_ros.scale.robust_line import fit_line, inverse, Line
 from adabins_ros.scale.scale_fit import ScaleFit
@@ -17,16 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 _SEEN = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 _WIDEST_SLOPE = 0.6
 _LONGEST_DRIFT_S = 100.0
-
-
-@dataclass(frozen=True)
-class _Statement:
-    """What one source said last, without what was known before."""
-
-    stamp_s: float
-    log_pivot: float
-    state: NDArray[np.float64]
-    sigma: float
 
 
 class MetricScale:
@@ -62,7 +52,7 @@ class MetricScale:
         self._floor = 0.0
         self._reason = 'nothing was measured yet'
         self._contradicted = False
-        self._statements: dict[str, _Statement] = {}
+        self._contradictions = Contradictions(o, self._exponent_sigma)
         self._good_sources: dict[str, float] = {}
         self._outliers: dict[str, int] = {}
 
@@ -188,7 +178,8 @@ class MetricScale:
     ) -> None:
         elapsed = stamp_s - self._good_s
         if elapsed < -self.options.backwards_s:
-            elapsed, self._statements = math.inf, {}
+            elapsed = math.inf
+            self._contradictions.forget()
         elapsed = max(elapsed, 0.0)
         mean, covariance = self._predicted(evidence.log_pivot, elapsed, scene_changed)
         if evidence.single:
@@ -348,10 +339,7 @@ class MetricScale:
             return
         count = self._outliers[source] = self._outliers.get(source, 0) + 1
         stale = abs(stamp_s - self._good_s) > o.scale_timeout_s
-        many = any(
-            name != source and abs(stamp_s - said.stamp_s) <= o.contradiction_s
-            for name, said in self._statements.items()
-        )
+        many = self._contradictions.others_spoke(source, stamp_s)
         if many or (count < o.outliers_in_a_row and not stale):
             points = 'one point' if evidence.single else f'{evidence.points} points'
             raise EvidenceError(f'outlier: {points} of {source} far from the scale of before')
@@ -359,26 +347,13 @@ class MetricScale:
     def _check_contradiction(
         self, evidence: Evidence, line: Line, stamp_s: float, source: str
     ) -> None:
-        o = self.options
-        sigma = self._own_sigma(line, evidence)
-        said = _Statement(
-            stamp_s, evidence.log_pivot, line.state, math.hypot(sigma, o.shared_sigma)
-        )
-        self._statements[source] = said
-        for name, other in self._statements.items():
-            if name == source or abs(stamp_s - other.stamp_s) > o.contradiction_s:
-                continue
-            # Compared half way between what the two saw.
-            half = (other.log_pivot - said.log_pivot) / 2
-            ours = said.state[0] + said.state[1] * half
-            theirs = other.state[0] - other.state[1] * half
-            doubt = math.hypot(said.sigma, other.sigma, 2 * half * self._exponent_sigma)
-            if abs(ours - theirs) > max(o.gate * doubt, math.log(1.25)):
-                self._contradicted = True
-                raise EvidenceError(
-                    f'sources contradict each other: {source} says a factor of '
-                    f'{math.exp(ours):.2f}, {name} {math.exp(theirs):.2f}'
-                )
+        sigma = math.hypot(self._own_sigma(line, evidence), self.options.shared_sigma)
+        said = Statement(stamp_s, evidence.log_pivot, line.state, sigma)
+        try:
+            self._contradictions.check(source, said)
+        except EvidenceError:
+            self._contradicted = True
+            raise
 
 
 def _now(covariance: NDArray[np.float64]) -> np.float64:
