@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument('--min-height', type=float, default=0.1)
     parser.add_argument('--max-height', type=float, default=1.0)
     parser.add_argument('--sure-std', type=float, default=0.0)
-    parser.add_argument('--max-std-ratio', type=float, default=0.5, help='scan_max_std_ratio')
+    parser.add_argument('--max-std-ratio', type=float, default=0.0)
     parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
     predictor = DepthPredictor.from_pretrained(options.model)

@@ -73,18 +73,11 @@ def valid_points(
     if std is not None and is_on(max_std_ratio):
         if std.shape != depth.shape:
             raise ValueError(f'std of shape {std.shape} for depth of shape {depth.shape}')
-        valid &= surer_than(float(max_std_ratio or 0), taken, std[::stride, ::stride])
+        unsure = std[::stride, ::stride] > taken * np.float32(max_std_ratio)
+        valid &= np.logical_not(unsure, out=unsure)
     if is_on(edge_ratio):
         valid &= ~flying_pixels(depth, float(edge_ratio or 0), stride)
     return valid
-
-
-def surer_than(
-    ratio: float, depth: NDArray[np.float32], std: NDArray[np.float32]
-) -> NDArray[np.bool_]:
-    """Tell where std, m, is at most so many times depth, m, or unknown (NaN); one shape."""
-    unsure = std > depth * np.float32(ratio)
-    return np.logical_not(unsure, out=unsure)
 
 
 def flying_pixels(

@@ -284,12 +284,6 @@ class DepthNodeSettings:
         'Height above the floor up to which a point is an obstacle of depth/scan, m',
         bounds=(-10.0, 100.0),
     )
-    scan_max_std_ratio: float = _parameter(
-        0.5,
-        'Beams of depth/scan say nothing (NaN) where the standard deviation is more than this '
-        'part of the depth; 0: as max_std_ratio has it',
-        bounds=(0.0, 10.0),
-    )
 
     @property
     def scale_sources(self) -> tuple[str, ...]:

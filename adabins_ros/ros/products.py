@@ -18,7 +18,7 @@ from adabins_ros.geometry.cloud import (
     CLOUD_WITH_HEIGHT_DTYPE,
     pack_cloud,
 )
-from adabins_ros.geometry.gates import is_on, surer_than
+from adabins_ros.geometry.gates import is_on
 from adabins_ros.geometry.laser_scan import optical_from_level, scan_depth
 from adabins_ros.messages.clouds import cloud_fields
 from adabins_ros.messages.compressed import compressed_rgb_fields
@@ -147,24 +147,18 @@ def _scan(frame: Frame) -> LaserScan:
     assert frame.camera is not None
     settings, estimate = frame.settings, frame.estimated
     height, down = frame.level
-    step, sure, trusted = settings.point_stride, frame.sure, frame.trusted
-    if is_on(settings.scan_max_std_ratio):
-        depth, std = estimate.depth[::step, ::step], estimate.std[::step, ::step]
-        surer = surer_than(settings.scan_max_std_ratio, depth, std)
-        sure, trusted = sure & surer, trusted & surer
-    is_gated = settings.scan_max_std_ratio, settings.max_std_ratio, settings.sure_std
     try:
         scan = scan_depth(
             estimate.depth,
-            sure,
+            frame.sure,
             frame.camera,
             down,
             height,
             heights_m=(settings.scan_min_height, settings.scan_max_height),
             range_m=frame.limits,
-            stride=step,
+            stride=settings.point_stride,
             safe_depth=frame.safe_depth if settings.sure_std else None,
-            trusted=trusted if any(map(is_on, is_gated)) else None,
+            trusted=frame.trusted if is_on(settings.max_std_ratio) or settings.sure_std else None,
         )
     except ValueError as error:
         raise NotMade(str(error)) from None

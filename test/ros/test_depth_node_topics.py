@@ -356,7 +356,6 @@ def test_a_scan_is_level_at_the_camera_once_its_height_is_known(station, depth_n
     assert 'scan_max_height' in refused.reason
     # Whatever is seen is an obstacle.
     station.set_parameters(camera_height=20.0, scan_min_height=-5.0, scan_max_height=60.0)
-    station.set_parameters(scan_max_std_ratio=0.0)
     answer = station.exchange(image, info, 'depth/scan', 'depth/image')
     scan, depth = answer['depth/scan'], metres(answer['depth/image'])
     assert scan.header.frame_id == 'camera_color_optical_frame_level'
@@ -375,7 +374,6 @@ def test_a_scan_is_level_at_the_camera_once_its_height_is_known(station, depth_n
         lambda: '--child-frame-id camera_color_optical_frame_level' in depth_node.log
     )
     station.set_parameters(camera_height=0.0, scan_min_height=0.1, scan_max_height=1.0)
-    station.set_parameters(scan_max_std_ratio=0.5)
     station.ignore('depth/scan')
 
 
