@@ -64,7 +64,8 @@ def measure(name: str, large: AdaBins, rounds: int, device: str) -> list[dict[st
     view = normalised(large, torch.from_numpy(sample_pictures((1, *large.config.input_size))))
     picture = pixels[0]
     # The engines begin from a network on the CPU.
-    plain, authors = (copy.deepcopy(each).to(device) for each in (network, large))
+    plain = copy.deepcopy(network).to(device)
+    authors = plain if network is large else copy.deepcopy(large).to(device)
 
     written: dict[str, Callable[[], torch.Tensor]] = {
         'as written': lambda: authors_forward(plain, image.to(device)).cpu()
