@@ -99,8 +99,7 @@ def estimate_together(
 
     """
     started = perf_counter()
-    # The authors' networks see images alone.
-    shapes = [size if config.exact_sizes else image.shape[:2] for image in images]
+    shapes = [image.shape[:2] if config.repeats_borders else size for image in images]
     inner = [inner_size((shape[0], shape[1]), size)[0] for shape in shapes]
     seen = [resized(image, size, height) for image, height in zip(images, inner, strict=True)]
     if flip_average:

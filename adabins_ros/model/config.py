@@ -101,6 +101,11 @@ class AdaBinsConfig(BaseModel):
         return self
 
     @property
+    def repeats_borders(self) -> bool:
+        """Tell whether it sees wide images whole, between repeats of their first and last row."""
+        return not self.exact_sizes
+
+    @property
     def least_parameters(self) -> int:
         """Count learned numbers of the transformer and the decoder: no network has fewer."""
         wide = self.embedding_dim

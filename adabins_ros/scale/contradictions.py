@@ -22,11 +22,11 @@ class Statement:
     Attributes
     ----------
     stamp_s, log_pivot : float
-        When, s, and at which log of the predicted depth.
+        When, s, and at which ln of the network's depth, m.
     state : (2,) float64
-        Offset of the log of depth there, and its slope.
+        Offset ln d' - ln d there, and its slope over ln d (`ScaleFit`).
     sigma : float
-        Of the offset.
+        One standard deviation of the offset.
 
     """
 
@@ -58,12 +58,19 @@ class Contradictions:
         self._statements = {}
 
     def others_spoke(self, source: str, stamp_s: float) -> bool:
-        """Tell whether another source said something at about that time."""
+        """Tell whether another source said something within `contradiction_s` of a time, s."""
         return bool(self._others(source, stamp_s))
 
     def check(self, source: str, said: Statement) -> None:
         """
         Keep what a source says, and compare it with the others, half way between what two saw.
+
+        Parameters
+        ----------
+        source : str
+            Its name, for the reason.
+        said : Statement
+            Replaces what it said before.
 
         Raises
         ------

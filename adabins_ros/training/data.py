@@ -139,7 +139,7 @@ def build_data(
             network.training_focal_length_px,
             data.scale_unknown,
             data.draws,
-            not network.exact_sizes,
+            borders=network.repeats_borders,
         )
         for frames, changes in ((split.training, augmentation), (split.validation, None))
     )

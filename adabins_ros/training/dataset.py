@@ -59,8 +59,8 @@ class RgbdDataset(Dataset[dict[str, Any]]):
     draws : mapping of str to float
         How often an epoch shows each frame of a source, by its name; 1 where nothing is said.
     borders : bool
-        Whether wide images are seen with their border repeated, as inference does for networks
-        without exact sizes; else they are cut.
+        Whether wide images are seen with their border repeated, as inference shows them to such
+        networks (`AdaBinsConfig.repeats_borders`); else they are cut.
 
     Attributes
     ----------

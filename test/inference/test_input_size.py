@@ -23,7 +23,7 @@ def test_any_camera_gets_a_legal_size_of_its_aspect(name: str, height: int, widt
     config = PRESETS[name]
     size = inference_size((height, width), config)
     assert config.is_legal_size(*size)
-    inner = size if config.exact_sizes else inner_size((height, width), size)
+    inner = inner_size((height, width), size) if config.repeats_borders else size
     assert inner[1] == size[1] and (size[0] - inner[0]) % 4 == 0
     if 1 / 4 <= height / width <= 4:
         error = (inner[0] / inner[1]) / (height / width)
@@ -104,8 +104,9 @@ def test_a_wide_picture_is_seen_with_its_border_repeated(size: tuple[int, int]) 
     predictor = DepthPredictor.from_pretrained('adabins-lite', device='cpu')
     inner = inner_size(size, (240, 320))
     border = (240 - inner[0]) // 2
-    shrinks = inner[0] * 320 < image[..., 0].size
-    small = cv2.resize(image, inner[::-1], interpolation=2 + shrinks - (not shrinks))
+    shrinks = inner[0] * inner[1] < size[0] * size[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    small = cv2.resize(image, inner[::-1], interpolation=method)
     whole = np.pad(small, ((border, border), (0, 0), (0, 0)), 'edge')
     rows = slice(border // 2, -border // 2)
     wanted = predictor.predict(whole, 300.0 * 320 / size[1], upsample=False)
