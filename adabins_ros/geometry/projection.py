@@ -141,13 +141,13 @@ def rays(camera: PinholeCamera) -> NDArray[np.float32]:
     else:
         fisheye, coefficients = lens(camera)
         pixels = np.dstack([columns, rows]).reshape(-1, 1, 2)
-        until = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-8)
         if fisheye:
-            found = cv2.fisheye.undistortPoints(
-                pixels, camera.matrix, coefficients, criteria=until
-            )
+            found = cv2.fisheye.undistortPoints(pixels, camera.matrix, coefficients)
         else:
-            found = cv2.undistortPoints(pixels, camera.matrix, coefficients, criteria=until)
+            # OpenCV 4 knows criteria in a function of its own.
+            undistort = getattr(cv2, 'undistortPointsIter', cv2.undistortPoints)
+            until = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-8)
+            found = undistort(pixels, camera.matrix, coefficients, R=None, P=None, criteria=until)
         slopes = found.reshape(-1, 2)
         # What comes back to another pixel was not solved: there is no such ray.
         ahead = np.column_stack([slopes, np.ones(len(slopes))])

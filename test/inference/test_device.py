@@ -91,6 +91,10 @@ def test_a_gpu_that_nothing_can_use_is_named_with_the_way_to_use_it(
     for asked in ('cuda', 'cuda:1'):
         with pytest.raises(ModelError, match=rf"device '{asked}' can not be used: {ORIN} is not"):
             DepthPredictor.from_pretrained('adabins-lite', device=asked)
+
+
+def test_openvino_says_that_it_can_not_use_a_gpu(a_gpu: None) -> None:
+    pytest.importorskip('openvino')
     with pytest.raises(ModelError, match="engine 'openvino' has no NVIDIA GPU"):
         DepthPredictor.from_pretrained('adabins-lite', device='cuda', engine='openvino')
 
