@@ -10,7 +10,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends python3-pip \
 # What rosdep has no keys for (package.xml).
 RUN guard=$(python3 -m pip help install | grep -o -m 1 -e '--break-system-packages' || true) \
     && python3 -m pip install --no-cache-dir $guard onnxruntime 'pydantic>=2' 'typer>=0.12' rich \
-    'rosbags>=0.11.6' 'mcap>=1.6' 'huggingface_hub>=0.25' 'numpy<2'
+    'rosbags>=0.11.6' 'mcap>=1.6' 'huggingface_hub>=0.25' 'deflate>=0.7' 'numpy<2'
 
 WORKDIR /ros2_ws
 COPY . src/adabins_ros

@@ -74,6 +74,7 @@ setup(
         'rosbags>=0.11.6',
         'mcap>=1.6',
         'huggingface_hub>=0.25',
+        'deflate>=0.7',
         'Jinja2',
         'matplotlib',
         'Pillow',

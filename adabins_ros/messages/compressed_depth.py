@@ -13,22 +13,17 @@ import struct
 from typing import Any
 
 from adabins_ros.geometry.depth_encoding import FARTHEST_MM, millimetres
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .depth_png import encode_depth_png
 from .fields import check_size, data_bytes, MessageError
 from .images import metres
 from .rvl import decode_rvl, encode_rvl
-from .still_pictures import decode_picture, encode_picture, picture_kind
+from .still_pictures import decode_picture, picture_kind
 
 _CONFIG = struct.Struct('<iff')
 _CONFIG_BYTES = _CONFIG.size
-# Rows less the rows above: smooth depth gets smaller in less time than by OpenCV's choice of
-# filters, which only the newer releases let others make.
-_PNG_FILTER: tuple[int, ...] = ()
-if hasattr(cv2, 'IMWRITE_PNG_FILTER'):
-    _PNG_FILTER = cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP
 _RVL_SIZE = struct.Struct('<II')
 _RVL_SIZE_BYTES = _RVL_SIZE.size
 
@@ -90,7 +85,7 @@ def compressed_depth_fields(
     *,
     max_depth: float = 10.0,
     quantization: float = 100.0,
-    png_level: int = 1,
+    png_level: int = 4,
 ) -> dict[str, Any]:
     """
     Return the fields of a compressed depth image, without its header.
@@ -133,17 +128,16 @@ def compressed_depth_fields(
         values = in_millimetres(depth)
     else:
         raise MessageError('encoding', f'compressed depth is 16UC1 or 32FC1, not {encoding!r}')
-    config = np.frombuffer(_CONFIG.pack(0, quant_a, quant_b), np.uint8)
+    config = _CONFIG.pack(0, quant_a, quant_b)
     if codec == 'png':
-        options = cv2.IMWRITE_PNG_COMPRESSION, png_level, *_PNG_FILTER
-        payload = encode_picture(values, '.png', *options)
+        payload = encode_depth_png(values, png_level)
     elif codec == 'rvl':
-        payload = np.frombuffer(_RVL_SIZE.pack(width, height) + encode_rvl(values), np.uint8)
+        payload = _RVL_SIZE.pack(width, height) + encode_rvl(values)
     else:
         raise MessageError('format', f"codec {codec!r} is neither 'png' nor 'rvl'")
     return {
         'format': f'{encoding}; compressedDepth {codec}',
-        'data': np.concatenate((config, payload)),
+        'data': np.frombuffer(config + payload, np.uint8),
     }
 
 

@@ -14,6 +14,7 @@ from adabins_ros.frames.config import SourceConfig
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.frames.rgbd_folder import camera_fields, ORIGIN, read_object
 from adabins_ros.geometry.depth_encoding import millimetres
+from adabins_ros.messages.depth_png import encode_depth_png
 from adabins_ros.messages.fields import data_bytes
 from adabins_ros.messages.still_pictures import encode_picture, picture_kind
 from adabins_ros.whole_files import unfinished_folder
@@ -47,7 +48,7 @@ _SETTINGS = {
 # A lossless PNG takes 15 times as long to write and 5 times as long to read.
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 98)
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
-_DEPTH_PNG = (*_PNG, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
+_DEPTH_PNG_LEVEL = 1
 # Where there is more than millimetres in 16 bits say: KITTI's unit reaches to 256 m.
 _FAR_UNITS, _UNITS = 256, 1000
 _WORKERS = max(2, min(4, os.cpu_count() or 2))
@@ -214,8 +215,8 @@ class _Extraction:
                 return
             suffix, data = self._picture(colour, sample.image)
             (folder / 'rgb' / f'{row.stem}{suffix}').write_bytes(data)
-            depth = encode_picture(_encoded(sample.depth, units), '.png', *_DEPTH_PNG)
-            (folder / 'depth' / f'{row.stem}.png').write_bytes(depth.tobytes())
+            depth = encode_depth_png(_encoded(sample.depth, units), _DEPTH_PNG_LEVEL)
+            (folder / 'depth' / f'{row.stem}.png').write_bytes(depth)
             height, width = sample.depth.shape
             row.camera = camera_fields(sample.camera, width, height)
 

@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 import struct
 from typing import Any
+import zlib
 
+from adabins_ros import DepthPredictor
 from adabins_ros.messages import (
     compressed_depth_fields,
     decode_compressed_depth,
     decode_rvl,
+    depth_png,
     encode_rvl,
     MessageError,
 )
+from adabins_ros.recordings import find_camera_topics, iterate_frames, open_recording
 import cv2
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,6 +119,33 @@ def test_metres_survive_within_the_quantisation(
     # One step of value = A / depth + B is depth ** 2 / A; float32 adds a little.
     error = np.abs(back - depth)
     assert not (error > depth**2 / 10100 * 1.02 + 1e-4).any()
+
+
+@pytest.fixture(scope='module')
+def room(repository: Path) -> list[np.ndarray]:
+    """Return what the network sees in some pictures of the sample, 640x480, mm."""
+    pytest.importorskip('onnxruntime')
+    with open_recording(repository / 'adabins_ros' / 'samples' / 'living_room.mcap') as recording:
+        frames = list(iterate_frames(recording, find_camera_topics(recording)))[::12]
+    predictor = DepthPredictor.from_pretrained('adabins-lite', device='cpu', engine='onnx')
+    seen = [predictor.predict(cv2.resize(frame.rgb, (640, 480))).depth for frame in frames]
+    predictor.close()
+    return [np.rint(depth * 1000).astype(np.uint16) for depth in seen]
+
+
+@pytest.mark.parametrize('compress', ['libdeflate', 'zlib'])
+def test_depth_of_a_room_takes_a_quarter_of_its_raw_bytes(
+    room: list[np.ndarray], compress: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if compress == 'zlib':
+        monkeypatch.setattr(depth_png, '_compress', zlib.compress)
+    else:
+        pytest.importorskip('deflate')
+    pictures = [compressed_depth_fields(depth)['data'] for depth in room]
+    assert sum(data.nbytes for data in pictures) <= sum(depth.nbytes for depth in room) / 4
+    for data, depth in zip(pictures, room, strict=True):
+        values = cv2.imdecode(data[12:], cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(values, depth)
 
 
 def test_what_millimetres_can_not_hold_becomes_unknown(make_recorded: Any) -> None:
