@@ -99,6 +99,8 @@ setup(
             'torchmetrics>=1.4',
             'tensorboard',
             'onnx>=1.16',
+            # of which tensorboard's pictures need more than Ubuntu 22.04 has
+            'Pillow>=9.1',
         ],
         'openvino': ['openvino>=2024.0'],
         'test': [

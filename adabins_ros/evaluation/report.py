@@ -186,7 +186,7 @@ def _plot_sparsification(errors: SparsificationErrors) -> str:
     axes.set(xlim=(0, removed[-1]), ylim=(0, None))
     axes.set_xlabel('least sure pixels left out, %')
     axes.set_ylabel('error of the rest, relative')
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc='upper center', bbox_to_anchor=(0.5, 1.24))
+    axes.legend(frameon=False, fontsize=8, ncol=2, loc='upper center', bbox_to_anchor=(0.5, 1.24))
     return _drawn(axes)
 
 
@@ -206,7 +206,7 @@ def _plot_frames(frames: list[FrameResult]) -> str:
     axes.set_ylim(bottom=0)
     axes.grid(axis='y', alpha=0.25)
     axes.spines[['top', 'right']].set_visible(False)
-    axes.legend(frameon=False, ncols=2, loc='upper right', bbox_to_anchor=(1, 1.2))
+    axes.legend(frameon=False, ncol=2, loc='upper right', bbox_to_anchor=(1, 1.2))
     return _drawn(axes)
 
 

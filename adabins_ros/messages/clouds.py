@@ -14,6 +14,8 @@ from .fields import data_bytes, MAX_PIXELS, MessageError
 # PointField.INT8 = 1 ... FLOAT64 = 8
 _TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 8: 'f8'}
 _DATATYPES = {name: number for number, name in _TYPES.items()}
+_LARGEST_STEP = 2**31 - 1
+"""Bytes of a point: what NumPy 1 can say."""
 
 
 def cloud_fields(cloud: NDArray[Any], is_dense: bool | None = None) -> dict[str, Any]:
@@ -94,9 +96,11 @@ def read_cloud(message: Any) -> NDArray[Any]:
     height, width = int(message.height), int(message.width)
     point_step, row_step = int(message.point_step), int(message.row_step)
     big = bool(message.is_bigendian)
-    dtype = _cloud_dtype(message.fields, point_step, '>' if big else '<')
     if height * width > MAX_PIXELS or height < 0 or width < 0:
         raise MessageError('absurd size', f'cloud claims {width}x{height} points')
+    if point_step > _LARGEST_STEP:
+        raise MessageError('absurd size', f'cloud claims points of {point_step} bytes')
+    dtype = _cloud_dtype(message.fields, point_step, '>' if big else '<')
     if row_step < width * point_step and height > 1:
         raise MessageError(
             'step', f'cloud of {width} points of {point_step} bytes has a row_step of {row_step}'

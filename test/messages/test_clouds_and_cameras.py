@@ -94,6 +94,7 @@ def test_padding_and_byte_order_of_a_cloud_are_honoured(make: Any, big: bool, or
         ({'fields': [('x', 0, 99, 1)]}, 'fields'),
         ({'fields': [('x', 0, 7, 1), ('x', 4, 7, 1)]}, 'fields'),
         ({'height': 100_000, 'width': 100_000}, 'absurd size'),
+        ({'point_step': 2**31, 'row_step': 2**31}, 'absurd size'),
     ],
 )
 def test_a_malformed_cloud_is_refused(make: Any, changes: dict[str, Any], cause: str) -> None:
