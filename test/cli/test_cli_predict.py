@@ -96,15 +96,15 @@ def test_every_kind_of_picture_is_read_as_people_see_it(tmp_path, rgb, name, con
 @pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif'])
 @pytest.mark.parametrize('orientation', range(1, 9))
 def test_a_photo_is_turned_upright_as_exif_says(tmp_path, rgb, orientation, suffix):
-    exif = Image.Exif()
+    picture = Image.fromarray(rgb)
+    exif = picture.getexif()
     exif[0x0112] = orientation
     path = tmp_path / f'turned.{suffix}'
-    Image.fromarray(rgb).save(path, exif=exif, quality=95)
-    with Image.open(path) as picture:
-        expected = np.asarray(ImageOps.exif_transpose(picture)).astype(int)
+    picture.save(path, exif=exif, quality=95)
+    expected = np.asarray(ImageOps.exif_transpose(picture)).astype(int)
     found = read_photo(path)
     assert found.shape == expected.shape
-    assert np.abs(found - expected).mean() < 2
+    assert np.abs(found - expected).mean() < 10  # of 95 and more, a JPEG loses some
 
 
 def test_a_broken_file_is_named_and_the_others_follow(photo, tmp_path):
