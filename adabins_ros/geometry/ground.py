@@ -163,44 +163,6 @@ def find_ground(
     return Ground(distance, share, rows[row[on]], columns[column[on]])
 
 
-def heights_above_ground(
-    depth: NDArray[np.float32],
-    camera: PinholeCamera,
-    down: NDArray[np.float64],
-    height_m: float,
-    stride: int = 1,
-) -> NDArray[np.float32]:
-    """
-    Return how high above the ground the points of a depth image are.
-
-    Parameters
-    ----------
-    depth : (H, W) float32
-        Along the optical axis, m.
-    camera : PinholeCamera
-        Of this image, without distortion.
-    down : (3,) float64
-        Where gravity points in the optical frame; any length.
-    height_m : float
-        Of the camera above the ground, m.
-    stride : int
-        Take the pixels 0, stride, 2 stride, .. of rows and columns.
-
-    Returns
-    -------
-    (ceil(H / stride), ceil(W / stride)) float32
-        m; NaN where depth is.
-
-    """
-    x, y, z = (np.asarray(down) / np.linalg.norm(down)).astype(np.float32)
-    columns = np.arange(0, camera.width, stride, dtype=np.float32)
-    rows = np.arange(0, camera.height, stride, dtype=np.float32)[:, None]
-    below = x / np.float32(camera.fx) * (columns - np.float32(camera.cx)) + z
-    below = below + y / np.float32(camera.fy) * (rows - np.float32(camera.cy))
-    below *= depth[::stride, ::stride]
-    return np.subtract(np.float32(height_m), below, out=below)
-
-
 def _lowest_peak(
     logs: NDArray[np.float64],
     weight: NDArray[np.float64],

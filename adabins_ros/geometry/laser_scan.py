@@ -7,23 +7,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 import math
 
+from adabins_ros.geometry.above_floor import gravity, level_rays, stand_on_floor
 from adabins_ros.geometry.camera import PinholeCamera
 import numpy as np
 from numpy.typing import NDArray
 
 # A camera that looks down more steeply than this, or up, has no forward in the plane.
 _LEAST_FORWARD = math.cos(math.radians(80))
-# Networks bend floors: what rises less than this (rise over run) is floor, if it is as low as an
-# error of this share of the depth makes floor. Slopes are those over this share of the image.
-_STEEP = 0.4
-_BENT = 0.1
-_SLOPE_OVER = 1 / 60
 # How much behind the nearest point of a beam what it meets may lie: their mean is the range, for
 # the nearest of many points is too near.
 _THICKNESS = 0.07
-# About a tenth of a degree: what the direction of gravity is rounded to, so that a pose that TF
-# computes anew for every frame is one.
-_DECIMALS = 3
 
 
 @dataclass(frozen=True)
@@ -100,9 +93,7 @@ def scan_depth(
     """
     Return the nearest sure obstacle of each direction between two heights.
 
-    What is hardly higher than the least height and does not rise steeply counts as floor: the
-    nearest point of an obstacle is on its front. So a low flat top whose front is out of view
-    is none.
+    What counts as floor `stand_on_floor` says.
 
     Parameters
     ----------
@@ -148,55 +139,33 @@ def scan_depth(
             f'depth {depth.shape} with sure {sure.shape} for a camera of {size} px and '
             f'a stride of {stride}'
         )
-    unit = np.asarray(down, np.float64) / np.linalg.norm(down)
-    rays = _rays(camera, tuple(np.round(unit, _DECIMALS).tolist()), stride)
+    unit = gravity(down)
+    rays, fan = level_rays(camera, unit, stride), _fan(camera, unit, stride)
+    level, up, beam = rays.level.reshape(-1), rays.up.reshape(-1), fan.beam
     nearest, farthest = range_m
     lowest, highest = (np.float32(metres - height_m) for metres in heights_m)
     # Rays that end between the heights where they leave the range tell of free space.
-    at_end = np.float32(min(farthest, float(np.finfo(np.float32).max))) * rays.up
+    at_end = np.float32(min(farthest, float(np.finfo(np.float32).max))) * up
     leaves = (at_end >= lowest) & (at_end <= highest)
-    range_max = farthest * (float(rays.level[leaves].min()) if leaves.any() else 1.0)
+    range_max = farthest * (float(level[leaves].min()) if leaves.any() else 1.0)
     z = depth[::stride, ::stride].reshape(-1)
     safe = z if safe_depth is None else safe_depth[::stride, ::stride].reshape(-1)
-    is_sure, beam = sure.reshape(-1), rays.beam
+    is_sure = sure.reshape(-1)
     with np.errstate(invalid='ignore', over='ignore'):
-        ranges, up = safe * rays.level, z * rays.up
-        stands = (up >= lowest) & (up <= highest) & (ranges <= np.float32(range_max))
-        low = np.flatnonzero(stands & is_sure & (up < lowest / np.float32(1 + _BENT)))
-        stands[low] = _steep(low, z, rays, sure.shape, unit)
+        ranges, heights = safe * level, z * up
+        within = (heights >= lowest) & (heights <= highest) & (ranges <= np.float32(range_max))
         is_free = is_sure & (safe > np.float32(farthest))
-    obstacles = np.flatnonzero(stands & is_sure)
-    beams = _front(beam[obstacles], ranges[obstacles], rays.count)
+    stands = stand_on_floor(depth, camera, down, height_m, heights_m[0], stride).reshape(-1)
+    obstacles = np.flatnonzero(stands & within & is_sure)
+    beams = _front(beam[obstacles], ranges[obstacles], fan.count)
     if trusted is not None:
-        doubts = np.flatnonzero(stands & ~trusted.reshape(-1))
-        beams[_nearest(beam[doubts], ranges[doubts], rays.count) < beams] = np.nan
-    is_open = np.zeros(rays.count, bool)
+        doubts = np.flatnonzero(within & ~trusted.reshape(-1))
+        beams[_nearest(beam[doubts], ranges[doubts], fan.count) < beams] = np.nan
+    is_open = np.zeros(fan.count, bool)
     is_open[beam[leaves]] = True
-    is_open[beam[(stands & ~is_sure) | (leaves & ~is_free)]] = False
+    is_open[beam[(within & ~is_sure) | (leaves & ~is_free)]] = False
     beams[np.isinf(beams) & ~is_open] = np.nan
-    return Scan(beams, rays.angle_min, rays.increment, nearest, range_max)
-
-
-def _steep(
-    pixels: NDArray[np.int64],
-    z: NDArray[np.float32],
-    rays: _Rays,
-    shape: tuple[int, ...],
-    down: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    """Return which of the pixels lie on what rises steeply, from below them to above."""
-    along = 0 if abs(down[1]) >= abs(down[0]) else 1
-    step = max(1, round(shape[along] * _SLOPE_OVER)) * (1 if down[1 - along] > 0 else -1)
-    place = np.divmod(pixels, shape[1])
-    ends = []
-    for side in (-step, step):
-        moved = list(place)
-        moved[along] = np.clip(place[along] + side, 0, shape[along] - 1)
-        ends.append(moved[0] * shape[1] + moved[1])
-    above, below = ends
-    rise = z[above] * rays.up[above] - z[below] * rays.up[below]
-    run = z[above] * rays.level[above] - z[below] * rays.level[below]
-    return ~(rise < _STEEP * run)
+    return Scan(beams, fan.angle_min, fan.increment, nearest, range_max)
 
 
 def _nearest(
@@ -220,23 +189,21 @@ def _front(
 
 
 @dataclass(frozen=True)
-class _Rays:
-    """The beam of each pixel, and for a depth of 1 m how far and how high it is; row by row."""
+class _Fan:
+    """The beam of each pixel, row by row, and where the beams point."""
 
     beam: NDArray[np.int64]
-    level: NDArray[np.float32]
-    up: NDArray[np.float32]
     count: int
     angle_min: float
     increment: float
 
 
 @lru_cache(maxsize=8)
-def _rays(camera: PinholeCamera, down: tuple[float, float, float], stride: int) -> _Rays:
-    """Return what a camera's rays are in the level plane; the same for frame after frame."""
+def _fan(camera: PinholeCamera, down: tuple[float, float, float], stride: int) -> _Fan:
+    """Return the beams of a camera's pixels; the same for frame after frame."""
     x = (np.arange(0, camera.width, stride) - camera.cx) / camera.fx
     y = (np.arange(0, camera.height, stride) - camera.cy) / camera.fy
-    forward, left, up = (
+    forward, left, _ = (
         (axis[0] * x + axis[1] * y[:, None] + axis[2]).reshape(-1)
         for axis in optical_from_level(np.array(down)).T
     )
@@ -245,11 +212,4 @@ def _rays(camera: PinholeCamera, down: tuple[float, float, float], stride: int) 
     increment = stride / camera.fx
     angle_min = float(angle.min())
     beam = np.rint((angle - angle_min) / increment).astype(np.int64)
-    return _Rays(
-        beam,
-        np.hypot(forward, left).astype(np.float32),
-        up.astype(np.float32),
-        int(beam.max()) + 1,
-        angle_min,
-        increment,
-    )
+    return _Fan(beam, int(beam.max()) + 1, angle_min, increment)

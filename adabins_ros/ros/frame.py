@@ -8,11 +8,11 @@ from functools import cached_property
 import math
 from typing import TYPE_CHECKING
 
+from adabins_ros.geometry.above_floor import heights_above_floor
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.geometry.depth_encoding import mark_range, millimetres, range_to_show
 from adabins_ros.geometry.gates import flying_pixels, is_on, valid_points
-from adabins_ros.geometry.ground import heights_above_ground
 from adabins_ros.messages.fields import ReusedArrays
 from adabins_ros.scale.floor import down_in_camera
 import numpy as np
@@ -156,7 +156,7 @@ class Frame:
         assert self.camera is not None
         height, down = self.level
         step = self.settings.point_stride
-        return heights_above_ground(self.estimated.depth, self.camera, down, height, step)
+        return heights_above_floor(self.estimated.depth, self.camera, down, height, step)
 
     @cached_property
     def millimetres(self) -> NDArray[np.uint16]:

@@ -205,8 +205,8 @@ class DepthNodeSettings:
     )
     remove_floor: bool = _parameter(
         False,
-        'Leave out of points what is less than scan_min_height above the floor; points_clearing '
-        'keeps it',
+        'Leave the floor out of points: what is less than scan_min_height above it, or flat and '
+        'hardly higher; points_clearing keeps it',
     )
     height_field: bool = _parameter(
         False,

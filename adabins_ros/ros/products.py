@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from adabins_ros.geometry.above_floor import stand_on_floor
 from adabins_ros.geometry.cloud import (
     clearing_points,
     CLOUD_DTYPE,
@@ -111,7 +112,9 @@ def _points(frame: Frame) -> PointCloud2:
     step = settings.point_stride
     valid = frame.sure & (estimate.depth[::step, ::step] <= np.float32(frame.limits[1]))
     if settings.remove_floor:
-        valid &= frame.heights >= np.float32(settings.scan_min_height)
+        height, down = frame.level
+        least = settings.scan_min_height
+        valid &= stand_on_floor(estimate.depth, frame.camera, down, height, least, step)
     dtype = CLOUD_WITH_HEIGHT_DTYPE if settings.height_field else CLOUD_DTYPE
     cloud = pack_cloud(
         frame.safe_depth,

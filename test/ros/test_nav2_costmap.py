@@ -181,6 +181,7 @@ class Robot:
         )
         self.sensor = np.array([0.0, 0.0, HEIGHT_M])
         self.std_ratio, self.wrong, self.box_is_sure = 0.02, 1.0, True
+        self.noise_ratio = 0.01
         self.is_held = False
         self.noise = np.random.default_rng(0)
         cameras = CameraSource('/camera_info', lambda cause, text: None)
@@ -195,7 +196,7 @@ class Robot:
         )
 
     def predict(self, image: Any, focal_length_px: Any = None, **_options: Any) -> Any:
-        """Render floor, wall and box, with noise of a hundredth."""
+        """Render floor, wall and box, with noise."""
         v, u = np.indices((CAMERA.height, CAMERA.width))
         rays = np.stack([(u - CAMERA.cx) / CAMERA.fx, (v - CAMERA.cy) / CAMERA.fy, 1 + 0 * u], -1)
         ahead, left, up = np.moveaxis(rays @ self.rotation.T, -1, 0)
@@ -204,7 +205,7 @@ class Robot:
             true = np.minimum(floor, 3.8 / ahead)
             if self.has_box:
                 true = np.minimum(true, self.box(ahead, left, up))
-        depth = true * self.wrong * self.noise.normal(1, 0.01, true.shape)
+        depth = true * self.wrong * self.noise.normal(1, self.noise_ratio, true.shape)
         std = depth * self.std_ratio
         if not self.box_is_sure:
             std = np.where(np.isfinite(self.box(ahead, left, up)), 0.6 * depth, std)
@@ -282,6 +283,18 @@ def test_an_obstacle_marks_and_leaves_within_ten_frames_once_it_is_gone(paramete
     for layer in robot.layers:
         assert not layer.count(LETHAL)
         assert (layer.cells[cells_of_box()] == FREE).all()
+
+
+def test_a_floor_that_is_seen_too_near_is_no_obstacle(parameters):
+    robot = Robot(parameters)
+    # The floor of smooth networks lies 11 cm high then.
+    robot.wrong, robot.noise_ratio = 0.82, 0.001
+    robot.look(5, has_box=False)
+    for layer in robot.layers:
+        assert not layer.count(LETHAL)
+    robot.look(5, has_box=True)
+    for layer in robot.layers:
+        assert layer.count(LETHAL) > 5
 
 
 def test_nothing_is_freed_behind_an_obstacle(parameters):
