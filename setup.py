@@ -66,7 +66,7 @@ setup(
     # without a display lacks, and `import cv2` then fails. Nothing here opens a window.
     install_requires=[
         'numpy>=1.26',
-        'opencv-python-headless>=4.8',
+        'opencv-python-headless>=4.5.4',
         onnxruntime(),
         'pydantic>=2',
         'typer>=0.12',

@@ -20,7 +20,7 @@ from adabins_ros.messages import (
     RGB_ENCODINGS,
 )
 import cv2
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 import numpy as np
 
@@ -68,6 +68,8 @@ def test_any_image(
 def test_any_image_of_the_right_length(
     encoding: str, width: int, height: int, data: st.DataObject
 ) -> None:
+    # OpenCV 4.5 takes no array of one pixel.
+    assume(width * height > 1 or not cv2.__version__.startswith('4.5'))
     step = width * data.draw(st.integers(1, 9))
     length = step * height * (3 if encoding.startswith('nv') else 2) // 2
     message = SimpleNamespace(encoding=encoding, width=width, height=height, step=step)

@@ -174,6 +174,8 @@ def test_stamps_that_jump_back_or_are_zero_disturb_nothing(station):
 
 @pytest.mark.parametrize(('width', 'height'), [(1, 1), (2000, 3), (3, 2000), (33, 17)])
 def test_images_of_strange_sizes_have_depth_of_their_size(station, width, height):
+    if width * height == 1 and cv2.__version__.startswith('4.5'):
+        pytest.skip('OpenCV 4.5 takes no array of one pixel')
     strange = image(
         width=width, height=height, encoding='mono8', step=width, data=bytes(width * height)
     )
