@@ -76,6 +76,6 @@ def test_640x480_images_sent_best_effort_at_30_hz_reach_another_process(ros_envi
         received, _ = subscriber.communicate(timeout=40)
     finally:
         subscriber.kill()
-    # The first ones may leave before both ends know of each other. Without the profile one in
-    # thirty arrives.
-    assert int(received) >= FRAMES - 3
+    # The first ones may leave before both ends know of each other, and a busy machine loses some.
+    # Without the profile one in thirty arrives.
+    assert int(received) >= 0.8 * FRAMES
