@@ -133,12 +133,11 @@ def _rises(
     """Return which of the pixels lie on what rises steeply, from below them to above."""
     along = 0 if abs(down[1]) >= abs(down[0]) else 1
     step = max(1, round(z.shape[along] * _SLOPE_OVER)) * (1 if down[1 - along] > 0 else -1)
-    rise, run = np.float32(0), np.float32(0)
+    ends = []
     for side in (-step, step):
-        place = list(pixels)
-        place[along] = np.clip(place[along] + side, 0, z.shape[along] - 1)
-        moved = tuple(place)
-        sign = np.float32(np.sign(-side * step))
-        rise = rise + sign * z[moved] * rays.up[moved]
-        run = run + sign * z[moved] * rays.level[moved]
-    return ~(rise < _STEEP * run)
+        moved = list(pixels)
+        moved[along] = np.clip(pixels[along] + side, 0, z.shape[along] - 1)
+        at = tuple(moved)
+        ends.append((z[at] * rays.up[at], z[at] * rays.level[at]))
+    (up_above, level_above), (up_below, level_below) = ends
+    return ~(up_above - up_below < _STEEP * (level_above - level_below))
