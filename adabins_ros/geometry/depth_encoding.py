@@ -65,11 +65,10 @@ def millimetres(depth: NDArray[Any]) -> NDArray[np.uint16]:
     """
     scaled = depth * np.float32(1000)
     np.rint(scaled, out=scaled)
-    # A comparison with NaN is false. Most images have nothing unknown, as their extremes tell.
-    if not (scaled.size and scaled.min() > 0 and scaled.max() <= FARTHEST_MM):
-        with np.errstate(invalid='ignore'):
-            known = (scaled > 0) & (scaled <= FARTHEST_MM)
-        scaled[~known] = 0
+    # A comparison with NaN is false.
+    with np.errstate(invalid='ignore'):
+        known = (scaled > 0) & (scaled <= FARTHEST_MM)
+    scaled[~known] = 0
     return scaled.astype(np.uint16)
 
 

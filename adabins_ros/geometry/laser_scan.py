@@ -89,6 +89,7 @@ def scan_depth(
     stride: int = 1,
     safe_depth: NDArray[np.float32] | None = None,
     trusted: NDArray[np.bool_] | None = None,
+    stands: NDArray[np.bool_] | None = None,
 ) -> Scan:
     """
     Return the nearest sure obstacle of each direction between two heights.
@@ -120,6 +121,8 @@ def scan_depth(
     trusted : bool, optional
         Like `sure`, but with flying pixels: those hang between what is seen beside them, while
         anything may stand where depth is not trusted. Nothing is said of what is behind that.
+    stands : bool, optional
+        Like `sure`: what `stand_on_floor` says of this depth and the lesser height, if known.
 
     Returns
     -------
@@ -155,8 +158,9 @@ def scan_depth(
         ranges, heights = safe * level, z * up
         within = (heights >= lowest) & (heights <= highest) & (ranges <= np.float32(range_max))
         is_free = is_sure & (safe > np.float32(farthest))
-    stands = stand_on_floor(depth, camera, down, height_m, heights_m[0], stride).reshape(-1)
-    obstacles = np.flatnonzero(stands & within & is_sure)
+    if stands is None:
+        stands = stand_on_floor(depth, camera, down, height_m, heights_m[0], stride)
+    obstacles = np.flatnonzero(stands.reshape(-1) & within & is_sure)
     beams = _front(beam[obstacles], ranges[obstacles], fan.count)
     if trusted is not None:
         doubts = np.flatnonzero(within & ~trusted.reshape(-1))
@@ -203,9 +207,9 @@ def _fan(camera: PinholeCamera, down: tuple[float, float, float], stride: int) -
     """Return the beams of a camera's pixels; the same for frame after frame."""
     x = (np.arange(0, camera.width, stride) - camera.cx) / camera.fx
     y = (np.arange(0, camera.height, stride) - camera.cy) / camera.fy
-    forward, left, _ = (
+    forward, left = (
         (axis[0] * x + axis[1] * y[:, None] + axis[2]).reshape(-1)
-        for axis in optical_from_level(np.array(down)).T
+        for axis in optical_from_level(np.array(down)).T[:2]
     )
     angle = np.arctan2(left, forward)
     # In the middle of the image pixels are widest, so that no beam lies between two of them.

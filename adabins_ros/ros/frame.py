@@ -8,7 +8,7 @@ from functools import cached_property
 import math
 from typing import TYPE_CHECKING
 
-from adabins_ros.geometry.above_floor import heights_above_floor
+from adabins_ros.geometry.above_floor import heights_above_floor, stand_on_floor
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.geometry.depth_encoding import mark_range, millimetres, range_to_show
@@ -157,6 +157,14 @@ class Frame:
         height, down = self.level
         step = self.settings.point_stride
         return heights_above_floor(self.estimated.depth, self.camera, down, height, step)
+
+    @cached_property
+    def stands(self) -> NDArray[np.bool_]:
+        """Return which of these pixels stand on the floor, `scan_min_height` and higher."""
+        assert self.camera is not None
+        height, down = self.level
+        least, step = self.settings.scan_min_height, self.settings.point_stride
+        return stand_on_floor(self.estimated.depth, self.camera, down, height, least, step)
 
     @cached_property
     def millimetres(self) -> NDArray[np.uint16]:

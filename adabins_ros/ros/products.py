@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from adabins_ros.geometry.above_floor import stand_on_floor
 from adabins_ros.geometry.cloud import (
     clearing_points,
     CLOUD_DTYPE,
@@ -112,9 +111,7 @@ def _points(frame: Frame) -> PointCloud2:
     step = settings.point_stride
     valid = frame.sure & (estimate.depth[::step, ::step] <= np.float32(frame.limits[1]))
     if settings.remove_floor:
-        height, down = frame.level
-        least = settings.scan_min_height
-        valid &= stand_on_floor(estimate.depth, frame.camera, down, height, least, step)
+        valid &= frame.stands
     dtype = CLOUD_WITH_HEIGHT_DTYPE if settings.height_field else CLOUD_DTYPE
     cloud = pack_cloud(
         frame.safe_depth,
@@ -162,6 +159,7 @@ def _scan(frame: Frame) -> LaserScan:
             stride=settings.point_stride,
             safe_depth=frame.safe_depth if settings.sure_std else None,
             trusted=frame.trusted if is_on(settings.max_std_ratio) or settings.sure_std else None,
+            stands=frame.stands,
         )
     except ValueError as error:
         raise NotMade(str(error)) from None
