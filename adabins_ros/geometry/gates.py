@@ -107,18 +107,13 @@ def flying_pixels(
     (ceil(H / stride), ceil(W / stride)) bool
 
     """
-    reduction = working_reduction(depth.shape)
+    # Of so many rows and columns one is looked at, a power of two.
+    reduction = 1 << max(0, (max(depth.shape) // WORKING_SIZE).bit_length() - 1)
     flying = _flying(np.ascontiguousarray(depth[::reduction, ::reduction]), edge_ratio)
     if stride % reduction:
         # Each looked-at pixel speaks for those up to the next one.
-        height, width = flying.shape
-        enlarged = cv2.resize(
-            flying.view(np.uint8),
-            (reduction * width, reduction * height),
-            interpolation=cv2.INTER_NEAREST,
-        )
-        height, width = depth.shape
-        return enlarged[:height:stride, :width:stride].view(np.bool_)
+        rows, columns = (np.arange(0, side, stride) // reduction for side in depth.shape)
+        return flying.take(columns, axis=1).take(rows, axis=0)
     return flying[:: stride // reduction, :: stride // reduction]
 
 
@@ -126,42 +121,30 @@ def _flying(depth: NDArray[np.float32], edge_ratio: float) -> NDArray[np.bool_]:
     size = max(depth.shape)
     neighbours = _square(max(1, round(size / SIZE_PER_RADIUS)))
     wider_than_edges = _square(max(SMALLEST_RAMP_RADIUS, round(size / SIZE_PER_RAMP_RADIUS)))
-    inverse, nearest, farthest, masked = _work_arrays(depth.shape)
+    inverse, nearest, farthest = _work_arrays(depth.shape)
     with np.errstate(all='ignore'):
-        known = depth > 0
-        all_known = known.all()
+        unknown = np.flatnonzero(~(depth > 0))
         np.reciprocal(depth, out=inverse)
-        if not all_known:
-            unknown = ~known
-            np.copyto(masked, inverse)
-            np.copyto(masked, 0, where=unknown)
-            cv2.dilate(masked, neighbours, nearest)
-            np.copyto(masked, UNKNOWN_STEP, where=unknown)
-            cv2.erode(masked, neighbours, farthest)
-        else:
-            cv2.dilate(inverse, neighbours, nearest)
-            cv2.erode(inverse, neighbours, farthest)
+        inverse.put(unknown, 0)
+        cv2.dilate(inverse, neighbours, nearest)
+        inverse.put(unknown, UNKNOWN_STEP)
+        cv2.erode(inverse, neighbours, farthest)
         np.subtract(nearest, inverse, out=nearest)
         np.subtract(inverse, farthest, out=farthest)
         step = np.minimum(nearest, farthest, out=nearest)
-        if not all_known:
-            np.copyto(step, UNKNOWN_STEP, where=unknown)
-        surface = cv2.dilate(cv2.erode(step, wider_than_edges, inverse), wider_than_edges, masked)
+        step.put(unknown, UNKNOWN_STEP)
+        level = cv2.erode(step, wider_than_edges, inverse)
+        surface = cv2.dilate(level, wider_than_edges, farthest)
         ridge = np.subtract(step, surface, out=step)
         ridge *= depth
         return ridge > edge_ratio
 
 
-def working_reduction(shape: tuple[int, ...]) -> int:
-    """Return of how many rows and columns one is looked at for edges, a power of two."""
-    return 1 << max(0, (max(shape) // WORKING_SIZE).bit_length() - 1)
-
-
 def _work_arrays(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return this thread's four float32 planes: new memory for every frame costs more than use."""
+    """Return this thread's three float32 planes: new memory for each frame costs more than use."""
     planes: NDArray[np.float32] | None = getattr(_thread, 'planes', None)
     if planes is None or planes.shape[1:] != shape:
-        planes = np.empty((4, *shape), np.float32)
+        planes = np.empty((3, *shape), np.float32)
         _thread.planes = planes
     return planes
 
