@@ -88,23 +88,6 @@ def std_colors(std: NDArray[Any], max_std: float) -> NDArray[np.uint8]:
     return _colored(std, 0.0, max_std, STD_COLORS)
 
 
-def entries_per_metre(lowest: float, highest: float) -> float:
-    """
-    Return how many colours of a table a metre spans.
-
-    Raises
-    ------
-    ValueError
-        If the scale does not end above its start.
-
-    """
-    if not lowest < highest:
-        raise ValueError(
-            f'colour scale {lowest:g}..{highest:g} m: its end must be above its start'
-        )
-    return (LAST_ENTRY - FIRST_ENTRY) / (highest - lowest)
-
-
 def _colored(
     values: NDArray[Any],
     lowest: float,
@@ -113,9 +96,12 @@ def _colored(
     out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Look the values up in the table, linearly between the lowest and the highest."""
-    per_metre = entries_per_metre(lowest, highest)
+    if not lowest < highest:
+        raise ValueError(
+            f'colour scale {lowest:g}..{highest:g} m: its end must be above its start'
+        )
     entries = np.subtract(values, lowest, dtype=np.float32)
-    entries *= np.float32(per_metre)
+    entries *= np.float32((LAST_ENTRY - FIRST_ENTRY) / (highest - lowest))
     entries += np.float32(FIRST_ENTRY + 0.5)
     np.clip(entries, FIRST_ENTRY, LAST_ENTRY, out=entries)
     np.copyto(entries, UNKNOWN_ENTRY, where=np.isnan(entries))
