@@ -33,6 +33,13 @@ class MetricScale:
     ----------
     options : ScaleOptions, optional
 
+    Attributes
+    ----------
+    options : ScaleOptions
+        May be replaced.
+    reason : str
+        Why the last measurement was refused; '' if it was not.
+
     """
 
     def __init__(self, options: ScaleOptions | None = None) -> None:
@@ -50,7 +57,7 @@ class MetricScale:
         self._good_s = -math.inf
         self._support = 0
         self._floor = 0.0
-        self._reason = 'nothing was measured yet'
+        self.reason = 'nothing was measured yet'
         self._contradicted = False
         self._contradictions = Contradictions(o, self._exponent_sigma)
         self._good_sources: dict[str, float] = {}
@@ -112,19 +119,14 @@ class MetricScale:
             )
             self._take(evidence, stamp_s, source, scene_changed)
         except EvidenceError as refusal:
-            self._reason = str(refusal)
+            self.reason = str(refusal)
             return False
-        self._reason = ''
+        self.reason = ''
         return True
-
-    @property
-    def reason(self) -> str:
-        """Return why the last measurement was refused; '' if it was not."""
-        return self._reason
 
     def refuse(self, reason: str) -> None:
         """Say why there is nothing to `update` with; the last good scale ages."""
-        self._reason = reason
+        self.reason = reason
 
     def at(self, stamp_s: float) -> ScaleFit:
         """
@@ -139,13 +141,14 @@ class MetricScale:
         age = abs(float(stamp_s) - self._good_s)
         _, covariance = self._predicted(self._log_pivot, age, None)
         state = _SEEN @ self._mean
-        seen = _SEEN @ covariance @ _SEEN.T
+        seen = _seen(covariance)
         variance = float(seen[0, 0])
         # Measured once is no more certain than its own residuals, however long it is averaged.
-        variance = max(variance, self._floor**2 + variance - float(_now(self._covariance)))
+        now = float(_seen(self._covariance)[0, 0])
+        variance = max(variance, self._floor**2 + variance - now)
         timeout = self.options.scale_timeout_s
         anchored = age <= timeout and not self._contradicted
-        reason = self._reason
+        reason = self.reason
         if age > timeout and math.isfinite(age):
             last = f'the last good measurement is {age:.1f} s old (scale_timeout {timeout:g} s)'
             reason = f'{last}; since then: {reason}' if reason else last
@@ -185,7 +188,8 @@ class MetricScale:
         if evidence.single:
             line = self._single(evidence)
         else:
-            line = self._line(evidence, mean, covariance, reopened=True)
+            # Without what is known: the points speak for themselves.
+            line = self._line(evidence, *self._new_place(mean, covariance))
             self._check_share(evidence, line, source)
             self._check_contradiction(evidence, line, stamp_s, source)
         known = math.isfinite(self._good_s)
@@ -194,12 +198,12 @@ class MetricScale:
                 self._check_outlier(evidence, source, stamp_s)
             mean, covariance = self._new_place(mean, covariance)
         if not evidence.single:
-            line = self._line(evidence, mean, covariance, start=line.state)
+            line = self._line(evidence, mean, covariance, line.state)
         self._absorb(line, mean, covariance)
         floor = self._image_sigma(line, evidence)
         self._floor = min(self._floor, floor) if stamp_s == self._good_s else floor
         self._log_pivot, self._good_s = evidence.log_pivot, stamp_s
-        self._support = 1 if evidence.single else self._consistent(line)
+        self._support = self._consistent(line)
         self._good_sources[source] = stamp_s
         self._outliers.pop(source, None)
         self._contradicted = False
@@ -208,12 +212,13 @@ class MetricScale:
         self, log_pivot: float, elapsed_s: float, scene_changed: bool | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the state after some time, at another pivot."""
+        if not math.isfinite(self._good_s):
+            return self._mean, self._covariance
         o = self.options
         shift = np.eye(3)
-        if math.isfinite(self._good_s):
-            shift[1, 2] = log_pivot - self._log_pivot
+        shift[1, 2] = log_pivot - self._log_pivot
         mean, covariance = shift @ self._mean, shift @ self._covariance @ shift.T
-        if not math.isfinite(self._good_s) or (elapsed_s == 0 and not scene_changed):
+        if elapsed_s == 0 and not scene_changed:
             return mean, covariance
         stays = math.exp(-elapsed_s / o.place_s)
         if scene_changed is not None:
@@ -228,30 +233,24 @@ class MetricScale:
         self, mean: NDArray[np.float64], covariance: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the state with everything open but what is known of the camera."""
-        o = self.options
-        mean = mean * [1.0, 0.0, 0.0]
+        o, keep = self.options, np.array([1.0, 0.0, 0.0])
         wide = np.square([o.camera_sigma, o.camera_sigma, self._exponent_sigma])
-        covariance = covariance * np.outer([1.0, 0.0, 0.0], [1.0, 0.0, 0.0])
-        return mean, covariance + np.diag(wide)
+        return keep * mean, covariance * np.outer(keep, keep) + np.diag(wide)
 
     def _line(
         self,
         evidence: Evidence,
         mean: NDArray[np.float64],
         covariance: NDArray[np.float64],
-        reopened: bool = False,
         start: NDArray[np.float64] | None = None,
     ) -> Line:
-        """Return the line through a scan or cloud, with what is known or (reopened) without."""
-        if reopened:
-            mean, covariance = self._new_place(mean, covariance)
-        prior = _SEEN @ covariance @ _SEEN.T
+        """Return the line through a scan or cloud."""
         return fit_line(
             evidence.position,
             evidence.value,
             evidence.weight,
             _SEEN @ mean,
-            inverse(prior),
+            inverse(_seen(covariance)),
             effective=self._effective(evidence),
             smallest_spread=self.options.smallest_spread,
             start=start,
@@ -268,18 +267,17 @@ class MetricScale:
         self, line: Line, mean: NDArray[np.float64], covariance: NDArray[np.float64]
     ) -> None:
         """Bring offset and slope of the line's points into the state."""
-        before = _SEEN @ covariance @ _SEEN.T
+        before = _seen(covariance)
         known = inverse(before)
-        information = line.information
+        information, innovation = line.information, line.state - _SEEN @ mean
         if len(line.residuals) > 1:
-            pull = (known + information) @ (line.state - _SEEN @ mean)
             # Noise that all points share takes from what they are worth together.
-            damped = inverse(
-                np.eye(2) + information @ np.diag([self.options.shared_sigma**2, 0.0])
-            )
-            information, pull = damped @ information, damped @ pull
+            shared = np.diag([self.options.shared_sigma**2, 0.0])
+            damped = inverse(np.eye(2) + information @ shared)
+            pull = damped @ ((known + information) @ innovation)
+            information = damped @ information
         else:
-            pull = information @ (line.state - _SEEN @ mean)
+            pull = information @ innovation
         after = inverse(known + information)
         gain = covariance @ _SEEN.T @ known
         mean = mean + gain @ after @ pull
@@ -314,7 +312,7 @@ class MetricScale:
     ) -> bool:
         """Tell whether the line's offset is too far off for what is known."""
         o = self.options
-        variance = (_SEEN @ covariance @ _SEEN.T)[0, 0] + o.shared_sigma**2
+        variance = _seen(covariance)[0, 0] + o.shared_sigma**2
         variance += 1 / max(line.information[0, 0], 1e-9)
         return bool(abs(line.state[0] - (_SEEN @ mean)[0]) > o.gate * math.sqrt(variance))
 
@@ -356,6 +354,6 @@ class MetricScale:
             raise
 
 
-def _now(covariance: NDArray[np.float64]) -> np.float64:
-    """Return the variance of the offset."""
-    return (_SEEN @ covariance @ _SEEN.T)[0, 0]
+def _seen(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the covariance of offset and slope, (2, 2), of that of the state."""
+    return _SEEN @ covariance @ _SEEN.T
