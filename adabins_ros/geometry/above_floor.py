@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from adabins_ros.geometry.camera import PinholeCamera
@@ -20,24 +19,6 @@ _SLOPE_OVER = 1 / 60
 _DECIMALS = 3
 
 
-@dataclass(frozen=True)
-class LevelRays:
-    """
-    What the rays of an image are in the level plane, for a depth of 1 m.
-
-    Attributes
-    ----------
-    level : (h, w) float32
-        How far each goes in the plane.
-    up : (h, w) float32
-        How far it goes up.
-
-    """
-
-    level: NDArray[np.float32]
-    up: NDArray[np.float32]
-
-
 def gravity(down: NDArray[np.float64]) -> tuple[float, float, float]:
     """Return where gravity points as a unit vector, rounded so that it can be a key."""
     x, y, z = np.round(np.asarray(down, np.float64) / np.linalg.norm(down), _DECIMALS).tolist()
@@ -45,13 +26,18 @@ def gravity(down: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 @lru_cache(maxsize=8)
-def level_rays(camera: PinholeCamera, down: tuple[float, float, float], stride: int) -> LevelRays:
-    """Return what a camera's rays are in the level plane; the same for frame after frame."""
-    x = (np.arange(0, camera.width, stride) - camera.cx) / camera.fx
-    y = (np.arange(0, camera.height, stride) - camera.cy)[:, None] / camera.fy
+def level_rays(
+    camera: PinholeCamera, down: tuple[float, float, float], stride: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """
+    Return how far the rays of pixels go in the level plane, and how far up, for a depth of 1 m.
+
+    Both are (ceil(H / stride), ceil(W / stride)), and the same for frame after frame.
+    """
+    x, y = camera.slopes(stride)
     up = -(down[0] * x + down[1] * y + down[2]) / np.linalg.norm(down)
     level = np.sqrt(np.maximum(x * x + y * y + 1 - up * up, 0))
-    return LevelRays(level.astype(np.float32), up.astype(np.float32))
+    return level.astype(np.float32), up.astype(np.float32)
 
 
 def heights_above_floor(
@@ -83,7 +69,8 @@ def heights_above_floor(
         m; NaN where depth is.
 
     """
-    heights = depth[::stride, ::stride] * level_rays(camera, gravity(down), stride).up
+    _, up = level_rays(camera, gravity(down), stride)
+    heights = depth[::stride, ::stride] * up
     return np.add(heights, np.float32(height_m), out=heights)
 
 
@@ -114,20 +101,21 @@ def stand_on_floor(
         False where depth is NaN.
 
     """
-    z, rays = depth[::stride, ::stride], level_rays(camera, gravity(down), stride)
+    z, (level, up) = depth[::stride, ::stride], level_rays(camera, gravity(down), stride)
     lowest = np.float32(least_m - height_m)
     with np.errstate(invalid='ignore', over='ignore'):
-        up = z * rays.up
-        stands: NDArray[np.bool_] = up >= lowest
-        low = np.nonzero(stands & (up < lowest / np.float32(1 + _BENT)))
-        stands[low] = _rises(low, z, rays, np.asarray(down))
+        heights = z * up
+        stands: NDArray[np.bool_] = heights >= lowest
+        low = np.nonzero(stands & (heights < lowest / np.float32(1 + _BENT)))
+        stands[low] = _rises(low, heights, z, level, np.asarray(down))
     return stands
 
 
 def _rises(
     pixels: tuple[NDArray[np.int64], ...],
+    heights: NDArray[np.float32],
     z: NDArray[np.float32],
-    rays: LevelRays,
+    level: NDArray[np.float32],
     down: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     """Return which of the pixels lie on what rises steeply, from below them to above."""
@@ -138,6 +126,6 @@ def _rises(
         moved = list(pixels)
         moved[along] = np.clip(pixels[along] + side, 0, z.shape[along] - 1)
         at = tuple(moved)
-        ends.append((z[at] * rays.up[at], z[at] * rays.level[at]))
+        ends.append((heights[at], z[at] * level[at]))
     (up_above, level_above), (up_below, level_below) = ends
     return ~(up_above - up_below < _STEEP * (level_above - level_below))

@@ -156,6 +156,27 @@ class PinholeCamera:
         name = self.distortion_model.lower()
         return any(self.distortion) or bool(_BENT_WITHOUT_COEFFICIENTS.search(name))
 
+    def slopes(
+        self, stride: int = 1, first: int = 0
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """
+        Return along which rays pixels look, without distortion.
+
+        Parameters
+        ----------
+        stride, first : int
+            Of the pixels first, first + stride, .. of rows and columns.
+
+        Returns
+        -------
+        (W',) float64, (H', 1) float64
+            x / z of the columns and y / z of the rows.
+
+        """
+        columns = np.arange(first, self.width, stride, dtype=np.float64)
+        rows = np.arange(first, self.height, stride, dtype=np.float64)[:, np.newaxis]
+        return (columns - self.cx) / self.fx, (rows - self.cy) / self.fy
+
     def scaled(self, width: int, height: int) -> PinholeCamera:
         """
         Return the camera of the same image resized to (height, width) px.

@@ -182,10 +182,7 @@ def _check_camera(depth: NDArray[Any], camera: PinholeCamera, stride: int) -> No
 def _ray_slopes(
     camera: PinholeCamera, stride: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return x/z of every taken column, (W',), and y/z of every taken row, (H', 1)."""
-    columns = np.arange(0, camera.width, stride)
-    rows = np.arange(0, camera.height, stride)[:, np.newaxis]
-    x_per_metre = ((columns - camera.cx) / camera.fx).astype(np.float32)
-    y_per_metre = ((rows - camera.cy) / camera.fy).astype(np.float32)
+    """Return what `PinholeCamera.slopes` does, float32 and once for a stream."""
+    x_per_metre, y_per_metre = (slopes.astype(np.float32) for slopes in camera.slopes(stride))
     x_per_metre.flags.writeable = y_per_metre.flags.writeable = False
     return x_per_metre, y_per_metre

@@ -9,6 +9,7 @@ import math
 
 from adabins_ros.geometry.above_floor import gravity, level_rays, stand_on_floor
 from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.geometry.occlusion import nearest_by_place
 import numpy as np
 from numpy.typing import NDArray
 
@@ -143,8 +144,8 @@ def scan_depth(
             f'a stride of {stride}'
         )
     unit = gravity(down)
-    rays, fan = level_rays(camera, unit, stride), _fan(camera, unit, stride)
-    level, up, beam = rays.level.reshape(-1), rays.up.reshape(-1), fan.beam
+    level, up = (rays.reshape(-1) for rays in level_rays(camera, unit, stride))
+    beam, count, angle_min, increment = _fan(camera, unit, stride)
     nearest, farthest = range_m
     lowest, highest = (np.float32(metres - height_m) for metres in heights_m)
     # Rays that end between the heights where they leave the range tell of free space.
@@ -161,54 +162,40 @@ def scan_depth(
     if stands is None:
         stands = stand_on_floor(depth, camera, down, height_m, heights_m[0], stride)
     obstacles = np.flatnonzero(stands.reshape(-1) & within & is_sure)
-    beams = _front(beam[obstacles], ranges[obstacles], fan.count)
+    beams = _front(beam[obstacles], ranges[obstacles], count)
     if trusted is not None:
         doubts = np.flatnonzero(within & ~trusted.reshape(-1))
-        beams[_nearest(beam[doubts], ranges[doubts], fan.count) < beams] = np.nan
-    is_open = np.zeros(fan.count, bool)
+        beams[nearest_by_place(beam[doubts], ranges[doubts], count) < beams] = np.nan
+    is_open = np.zeros(count, bool)
     is_open[beam[leaves]] = True
     is_open[beam[(within & ~is_sure) | (leaves & ~is_free)]] = False
     beams[np.isinf(beams) & ~is_open] = np.nan
-    return Scan(beams, fan.angle_min, fan.increment, nearest, range_max)
-
-
-def _nearest(
-    beam: NDArray[np.int64], ranges: NDArray[np.float32], count: int
-) -> NDArray[np.float32]:
-    """Return the least range of each beam; infinite where it has none."""
-    nearest = np.full(count, np.inf, np.float32)
-    np.minimum.at(nearest, beam, ranges)
-    return nearest
+    return Scan(beams, angle_min, increment, nearest, range_max)
 
 
 def _front(
     beam: NDArray[np.int64], ranges: NDArray[np.float32], count: int
 ) -> NDArray[np.float32]:
     """Return for each beam the mean range of what is nearest; infinite where nothing is."""
-    beams = _nearest(beam, ranges, count)
+    beams = nearest_by_place(beam, ranges, count)
     met = ranges <= beams[beam] * np.float32(1 + _THICKNESS)
     pixels = np.bincount(beam[met], minlength=count)
     total = np.bincount(beam[met], ranges[met], count)
     return np.divide(total, pixels, out=beams, where=pixels > 0, casting='same_kind')
 
 
-@dataclass(frozen=True)
-class _Fan:
-    """The beam of each pixel, row by row, and where the beams point."""
-
-    beam: NDArray[np.int64]
-    count: int
-    angle_min: float
-    increment: float
-
-
 @lru_cache(maxsize=8)
-def _fan(camera: PinholeCamera, down: tuple[float, float, float], stride: int) -> _Fan:
-    """Return the beams of a camera's pixels; the same for frame after frame."""
-    x = (np.arange(0, camera.width, stride) - camera.cx) / camera.fx
-    y = (np.arange(0, camera.height, stride) - camera.cy) / camera.fy
+def _fan(
+    camera: PinholeCamera, down: tuple[float, float, float], stride: int
+) -> tuple[NDArray[np.int64], int, float, float]:
+    """
+    Return the beam of each pixel, row by row, how many there are, the first's angle and the step.
+
+    They are the same for frame after frame.
+    """
+    x, y = camera.slopes(stride)
     forward, left = (
-        (axis[0] * x + axis[1] * y[:, None] + axis[2]).reshape(-1)
+        (axis[0] * x + axis[1] * y + axis[2]).reshape(-1)
         for axis in optical_from_level(np.array(down)).T[:2]
     )
     angle = np.arctan2(left, forward)
@@ -216,4 +203,4 @@ def _fan(camera: PinholeCamera, down: tuple[float, float, float], stride: int) -
     increment = stride / camera.fx
     angle_min = float(angle.min())
     beam = np.rint((angle - angle_min) / increment).astype(np.int64)
-    return _Fan(beam, int(beam.max()) + 1, angle_min, increment)
+    return beam, int(beam.max()) + 1, angle_min, increment

@@ -62,7 +62,7 @@ def visible(
         window = _window(rows[inside], columns[inside], shape)
     own = np.asarray(depth, np.float32)[inside]
     at = rows[inside] * shape[1] + columns[inside]
-    buffer = _nearest(at, own, shape)
+    buffer = nearest_by_place(at, own, shape[0] * shape[1]).reshape(shape)
     square = np.ones((window + 1, window + 1), np.uint8)
     surrounded = np.ones(own.size, np.bool_)
     for anchor in ((0, 0), (0, window), (window, 0), (window, window)):
@@ -97,19 +97,19 @@ def nearest_depth(
     """
     rows, columns, inside = _places(pixels, shape)
     at = rows[inside] * shape[1] + columns[inside]
-    image = _nearest(at, np.asarray(depth, np.float32)[inside], shape)
+    image = nearest_by_place(at, np.asarray(depth, np.float32)[inside], shape[0] * shape[1])
     image[np.isinf(image)] = 0
-    return image
+    return image.reshape(shape)
 
 
-def _nearest(
-    at: NDArray[np.int64], depth: NDArray[np.float32], shape: tuple[int, int]
+def nearest_by_place(
+    places: NDArray[np.int64], distances: NDArray[np.float32], count: int
 ) -> NDArray[np.float32]:
-    """Return the image of the least depth at each place (counted by rows); infinite elsewhere."""
+    """Return the least distance at each of so many places; infinite where there is none."""
     # With one index numpy needs a tenth of the time that it needs with rows and columns.
-    image = np.full(shape, np.inf, np.float32)
-    np.minimum.at(image.reshape(-1), at, depth)
-    return image
+    nearest = np.full(count, np.inf, np.float32)
+    np.minimum.at(nearest, places, distances)
+    return nearest
 
 
 def _window(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]) -> int:

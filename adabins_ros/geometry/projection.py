@@ -135,11 +135,11 @@ def rays(camera: PinholeCamera) -> NDArray[np.float32]:
         Cause 'distortion', as `lens`.
 
     """
-    rows, columns = np.mgrid[: camera.height, : camera.width].astype(np.float64)
     if not camera.is_distorted:
-        slopes = np.dstack([(columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy])
+        slopes = np.dstack(np.broadcast_arrays(*camera.slopes()))
     else:
         fisheye, coefficients = lens(camera)
+        rows, columns = np.mgrid[: camera.height, : camera.width].astype(np.float64)
         pixels = np.dstack([columns, rows]).reshape(-1, 1, 2)
         if fisheye:
             found = cv2.fisheye.undistortPoints(pixels, camera.matrix, coefficients)

@@ -95,8 +95,6 @@ def _seen(camera: PinholeCamera, columns: NDArray[Any], rows: NDArray[Any]) -> N
     last_column, last_row = camera.width - 1 + _MAP_TOLERANCE, camera.height - 1 + _MAP_TOLERANCE
     seen = (columns >= -_MAP_TOLERANCE) & (columns <= last_column)
     seen &= (rows >= -_MAP_TOLERANCE) & (rows <= last_row)
-    x = (np.arange(camera.width) - camera.cx) / camera.fx
-    y = (np.arange(camera.height) - camera.cy) / camera.fy
-    folded = np.hypot(x, y[:, np.newaxis]) > math.tan(field_angle(camera))
+    folded = np.hypot(*camera.slopes()) > math.tan(field_angle(camera))
     result: NDArray[np.bool_] = seen & ~folded
     return result
