@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,12 @@ _LARGEST_RELATIVE_STD = 1.0
 
 class EvidenceError(ValueError):
     """Measurements that say nothing about the scale; the text is for people."""
+
+
+def is_known(depth: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which depths were measured: those that are positive and finite."""
+    with np.errstate(invalid='ignore'):
+        return np.isfinite(depth) & (depth > 0)
 
 
 @dataclass(frozen=True)
@@ -98,12 +105,9 @@ def gather(
             f'{predicted.size} predicted for {measured.size} measured depths of {source}'
         )
     asked = predicted.size
-    if asked > MOST_POINTS:
-        # Thinned first where most are good, so that a cloud costs no more than a scan.
-        usable = np.flatnonzero(_usable(predicted) & _usable(measured))
-        taken = usable[np.linspace(0, usable.size - 1, min(MOST_POINTS, usable.size)).astype(int)]
-    else:
-        taken = np.flatnonzero(_usable(predicted) & _usable(measured))
+    taken = np.flatnonzero(is_known(predicted) & is_known(measured))
+    if taken.size > MOST_POINTS:
+        taken = taken[np.linspace(0, taken.size - 1, MOST_POINTS).astype(int)]
     if not taken.size or (asked > 1 and taken.size < min_points):
         raise EvidenceError(_too_few(source, asked, taken.size, min_points))
     predicted_part, measured_part = predicted[taken], measured[taken]
@@ -120,10 +124,6 @@ def gather(
         np.sqrt(variance),
         asked == 1,
     )
-
-
-def _usable(depth: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return np.isfinite(depth) & (depth > 0)
 
 
 def _too_few(source: str, asked: int, usable: int, min_points: int) -> str:
@@ -146,6 +146,5 @@ def _relative_variance(
     if spread.size not in (1, asked):
         raise ValueError(f'{spread.size} standard deviations for {asked} depths')
     relative = (spread[taken] if spread.size == asked else spread) / depth
-    known = np.isfinite(relative) & (relative > 0)
-    relative = np.where(known, np.minimum(relative, _LARGEST_RELATIVE_STD), 0.0)
-    return np.square(relative)
+    bounded = np.minimum(relative, _LARGEST_RELATIVE_STD)
+    return np.square(np.where(is_known(relative), bounded, 0.0))

@@ -9,7 +9,7 @@ from typing import Any
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.occlusion import visible
 from adabins_ros.geometry.projection import project
-from adabins_ros.scale.evidence import EvidenceError
+from adabins_ros.scale.evidence import EvidenceError, is_known
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,7 +60,7 @@ def scan_points(
     ranges = np.asarray(ranges, np.float64)
     angles = angle_min + angle_increment * np.arange(ranges.size)
     with np.errstate(invalid='ignore'):
-        hit = np.isfinite(ranges) & (ranges >= range_min) & (ranges <= range_max) & (ranges > 0)
+        hit = is_known(ranges) & (ranges >= range_min) & (ranges <= range_max)
     ranges, angles = ranges[hit], angles[hit]
     return np.stack([ranges * np.cos(angles), ranges * np.sin(angles), np.zeros(ranges.size)], -1)
 
@@ -79,8 +79,7 @@ def depth_image_points(
         Whose field of view the sensor has, too; without its distortion.
 
     """
-    with np.errstate(invalid='ignore'):
-        rows, columns = np.nonzero(np.isfinite(measured) & (measured > 0))
+    rows, columns = np.nonzero(is_known(measured))
     ahead = np.asarray(measured, np.float32)[rows, columns]
     height, width = measured.shape
     right = ((columns + 0.5) * camera.width / width - 0.5 - camera.cx) / camera.fx
@@ -95,7 +94,7 @@ def at_pixels(
     depth: NDArray[np.floating],
     std: NDArray[np.floating],
     name: str,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """
     Return what the network says and what a sensor measured, where the camera sees its points.
 
@@ -114,7 +113,7 @@ def at_pixels(
 
     Returns
     -------
-    predicted, measured, predicted_std : (M,) float64
+    predicted, measured, predicted_std : (M,) float
         m along the optical axis.
 
     Raises
@@ -142,9 +141,7 @@ def at_pixels(
         )
     step = max(1, math.ceil(len(measured) / MOST_TAKEN))
     columns, rows = np.floor(pixels[::step] + 0.5).astype(np.int64).T
-    planes = (depth[rows, columns], measured[::step], std[rows, columns])
-    predicted, known, spread = (plane.astype(np.float64) for plane in planes)
-    return predicted, known, spread
+    return depth[rows, columns], measured[::step], std[rows, columns]
 
 
 def _those(
@@ -159,7 +156,7 @@ def at_registered_pixels(
     measured: NDArray[np.floating],
     depth: NDArray[np.floating],
     std: NDArray[np.floating],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """
     Do what `at_pixels` does for a depth image that covers the camera's view.
 
@@ -171,14 +168,11 @@ def at_registered_pixels(
         The network's, m.
 
     """
-    with np.errstate(invalid='ignore'):
-        rows, columns = np.nonzero(np.isfinite(measured) & (measured > 0))
+    rows, columns = np.nonzero(is_known(measured))
     step = max(1, math.ceil(rows.size / MOST_TAKEN))
     rows, columns = rows[::step], columns[::step]
     (small_height, small_width), (height, width) = measured.shape, depth.shape
     # Edges of the images coincide; the middle of a small image's pixel is looked up.
     at_rows = ((rows + 0.5) * height / small_height).astype(np.int64)
     at_columns = ((columns + 0.5) * width / small_width).astype(np.int64)
-    planes = (depth[at_rows, at_columns], measured[rows, columns], std[at_rows, at_columns])
-    predicted, known, spread = (plane.astype(np.float64) for plane in planes)
-    return predicted, known, spread
+    return depth[at_rows, at_columns], measured[rows, columns], std[at_rows, at_columns]
