@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
 from operator import index
@@ -37,6 +38,20 @@ class CameraError(ValueError):
     def __init__(self, cause: str, text: str) -> None:
         super().__init__(text)
         self.cause = cause
+
+
+def refuse_size(
+    width: int, height: int, what: str, error: Callable[[str, str], Exception], way_out: str
+) -> None:
+    """Raise an error, made of cause and text, for a size that no camera has."""
+    if width <= 0 or height <= 0:
+        raise error('zero size', f'{what} is {width}x{height}: it has no pixels')
+    if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
+        raise error(
+            'absurd size',
+            f'{what} claims {width}x{height} pixels; accepted are {MAX_SIDE} a side and '
+            f'{MAX_PIXELS // 1_000_000} million in all: {way_out}',
+        )
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,7 @@ import math
 import re
 from typing import Any
 
-from adabins_ros.geometry.camera import (
-    CameraError,
-    EQUIDISTANT,
-    MAX_PIXELS,
-    MAX_SIDE,
-    PinholeCamera,
-)
+from adabins_ros.geometry.camera import CameraError, EQUIDISTANT, PinholeCamera, refuse_size
 
 ASPECT_TOLERANCE = 0.02
 """Widest relative difference of the two scales at which camera_info still fits an image."""
@@ -22,7 +16,7 @@ ASPECT_TOLERANCE = 0.02
 _TRANSPORTS = re.compile(r'/(compressed|compressedDepth|theora|ffmpeg|zstd|foxglove)$')
 _RECTIFIED = re.compile(r'(^|_)rect(ified)?(_|$)')
 _RAW = re.compile(r'(^|_)raw(_|$)')
-_SAME_MODEL = {'none': '', 'fisheye': EQUIDISTANT, 'brown_conrady': 'plumb_bob'}
+_SAME_MODEL = {'fisheye': EQUIDISTANT, 'brown_conrady': 'plumb_bob'}
 
 
 def camera_for(
@@ -133,7 +127,7 @@ def _published(
             x + (int(roi.width) or image[0] * binning[0]),
             y + (int(roi.height) or image[1] * binning[1]),
         )
-    _check_size(*sensor, what)
+    refuse_size(*sensor, what, CameraError, 'its header is damaged')
     camera = _full_camera(message, sensor, by_projection, what)
     width, height = int(roi.width) or sensor[0] - x, int(roi.height) or sensor[1] - y
     if width <= 0 or height <= 0 or x + width > sensor[0] or y + height > sensor[1]:
@@ -190,13 +184,11 @@ def _lens(message: Any, what: str) -> tuple[str, tuple[float, ...]]:
             f'{what} has D = [{given}], which is not finite: the calibration is damaged; '
             'calibrate the camera again or set the parameter horizontal_fov_deg',
         )
-    model = str(message.distortion_model)
-    plain = '_'.join(model.lower().split())
-    model = _SAME_MODEL.get(plain, model)
-    if plain == 'none':
-        return '', ()
+    given_model = str(message.distortion_model)
+    plain = '_'.join(given_model.lower().split())
+    model = _SAME_MODEL.get(plain, given_model)
     # Zeros mean no distortion, except to a fisheye: its radius is not the pinhole's.
-    if not PinholeCamera(1, 1, 1, 1, 0, 0, model, distortion).is_distorted:
+    if plain == 'none' or not PinholeCamera(1, 1, 1, 1, 0, 0, model, distortion).is_distorted:
         return '', ()
     return model, distortion
 
@@ -213,17 +205,6 @@ def _at_size(camera: PinholeCamera, width: int, height: int, what: str) -> Pinho
             'horizontal_fov_deg',
         )
     return camera.scaled(width, height)
-
-
-def _check_size(width: int, height: int, what: str) -> None:
-    if width <= 0 or height <= 0:
-        raise CameraError('zero size', f'{what} is {width}x{height}: it has no pixels')
-    if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
-        raise CameraError(
-            'absurd size',
-            f'{what} claims {width}x{height} pixels; accepted are {MAX_SIDE} a side and '
-            f'{MAX_PIXELS // 1_000_000} million in all: its header is damaged',
-        )
 
 
 def _numbers(message: Any, name: str, count: int | None, what: str) -> list[float]:

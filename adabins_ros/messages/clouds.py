@@ -6,10 +6,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from adabins_ros.geometry.camera import MAX_PIXELS
 import numpy as np
 from numpy.typing import NDArray
 
-from .fields import data_bytes, MAX_PIXELS, MessageError
+from .fields import data_bytes, MessageError
 
 # PointField.INT8 = 1 ... FLOAT64 = 8
 _TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 8: 'f8'}
@@ -67,7 +68,7 @@ def cloud_fields(cloud: NDArray[Any], is_dense: bool | None = None) -> dict[str,
         'is_bigendian': sys.byteorder == 'big',
         'point_step': dtype.itemsize,
         'row_step': dtype.itemsize * width,
-        'data': np.ascontiguousarray(rows).reshape(-1).view(np.uint8),
+        'data': data_bytes(rows),
         'is_dense': is_dense,
     }
 

@@ -80,7 +80,6 @@ def _picture_to_rgb(picture: NDArray[Any], text: str) -> NDArray[np.uint8]:
 def compressed_rgb_fields(
     rgb: NDArray[np.uint8],
     format: str = 'jpeg',  # noqa: A002
-    quality: int = 95,
 ) -> dict[str, Any]:
     """
     Return the fields of a sensor_msgs/CompressedImage, without its header.
@@ -90,9 +89,7 @@ def compressed_rgb_fields(
     rgb : numpy.ndarray
         (H, W, 3) uint8.
     format : str
-        'jpeg' or 'png'.
-    quality : int
-        Of the JPEG, 1 to 100; for 'png' the compression level is OpenCV's own.
+        'jpeg' or 'png', with OpenCV's own quality (95) or level.
 
     Returns
     -------
@@ -110,11 +107,7 @@ def compressed_rgb_fields(
             'encoding', f'needs an (H, W, 3) uint8 picture, not {rgb.shape} {rgb.dtype}'
         )
     check_size(rgb.shape[1], rgb.shape[0], 'picture')
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    if format == 'jpeg':
-        data = encode_picture(bgr, '.jpg', cv2.IMWRITE_JPEG_QUALITY, quality)
-    elif format == 'png':
-        data = encode_picture(bgr, '.png')
-    else:
+    if format not in ('jpeg', 'png'):
         raise MessageError('format', f"format {format!r} is neither 'jpeg' nor 'png'")
+    data = encode_picture(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), f'.{format}')
     return {'format': f'rgb8; {format} compressed bgr8', 'data': data}

@@ -26,6 +26,8 @@ _CONFIG = struct.Struct('<iff')
 _CONFIG_BYTES = _CONFIG.size
 _RVL_SIZE = struct.Struct('<II')
 _RVL_SIZE_BYTES = _RVL_SIZE.size
+# Of 32FC1, as the publisher has them: farther depth (m) becomes unknown.
+_MAX_DEPTH, _QUANTIZATION = 10.0, 100.0
 
 
 def decode_compressed_depth(message: Any) -> NDArray[np.float32]:
@@ -83,8 +85,6 @@ def compressed_depth_fields(
     codec: str = 'png',
     encoding: str = '16UC1',
     *,
-    max_depth: float = 10.0,
-    quantization: float = 100.0,
     png_level: int = 4,
 ) -> dict[str, Any]:
     """
@@ -98,9 +98,8 @@ def compressed_depth_fields(
     codec : str
         'png' or 'rvl'.
     encoding : str
-        '16UC1' is exact to a millimetre and ends at 65.535 m; '32FC1' loses with distance.
-    max_depth, quantization : float
-        Of '32FC1', metres, with the publisher's own defaults: farther depth becomes unknown.
+        '16UC1' is exact to a millimetre and ends at 65.535 m; '32FC1' loses with distance and
+        ends at 10 m.
     png_level : int
         1 (fast) to 9 (small).
 
@@ -119,13 +118,15 @@ def compressed_depth_fields(
         raise MessageError('encoding', f'depth must be (H, W), not {depth.shape}')
     height, width = depth.shape
     check_size(width, height, 'depth')
+    in_millimetres = depth.dtype == np.uint16
     quant_a = quant_b = 0.0
     if encoding == '32FC1':
-        quant_a = quantization * (quantization + 1)
-        quant_b = 1 - quant_a / max_depth
-        values = _to_inverse(in_metres(depth), quant_a, quant_b, max_depth)
+        quant_a = _QUANTIZATION * (_QUANTIZATION + 1)
+        quant_b = 1 - quant_a / _MAX_DEPTH
+        known = metres(depth if in_millimetres else depth.astype(np.float32, copy=False))
+        values = _to_inverse(known, quant_a, quant_b)
     elif encoding == '16UC1':
-        values = in_millimetres(depth)
+        values = depth if in_millimetres else millimetres(depth)
     else:
         raise MessageError('encoding', f'compressed depth is 16UC1 or 32FC1, not {encoding!r}')
     config = _CONFIG.pack(0, quant_a, quant_b)
@@ -139,16 +140,6 @@ def compressed_depth_fields(
         'format': f'{encoding}; compressedDepth {codec}',
         'data': np.frombuffer(config + payload, np.uint8),
     }
-
-
-def in_metres(depth: NDArray[Any]) -> NDArray[np.float32]:
-    """Return uint16 millimetres or floating metres as float32 metres, NaN unknown."""
-    return metres(depth if depth.dtype == np.uint16 else depth.astype(np.float32, copy=False))
-
-
-def in_millimetres(depth: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return floating metres as `millimetres` does; uint16 is millimetres already."""
-    return depth if depth.dtype == np.uint16 else millimetres(depth)
 
 
 def _plain_depth(data: NDArray[np.uint8], text: str) -> NDArray[np.float32]:
@@ -190,10 +181,8 @@ def _from_inverse(
     return depth
 
 
-def _to_inverse(
-    depth: NDArray[np.float32], quant_a: float, quant_b: float, max_depth: float
-) -> NDArray[np.uint16]:
-    known = (depth > 0) & (depth < np.float32(max_depth))
+def _to_inverse(depth: NDArray[np.float32], quant_a: float, quant_b: float) -> NDArray[np.uint16]:
+    known = (depth > 0) & (depth < np.float32(_MAX_DEPTH))
     with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
         inverse = np.float32(quant_a) / depth + np.float32(quant_b)
     return np.where(known, np.clip(inverse, 0, FARTHEST_MM), 0).astype(np.uint16)

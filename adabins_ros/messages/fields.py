@@ -9,12 +9,11 @@ import math
 import struct
 from typing import Any
 
-from adabins_ros.geometry.camera import MAX_PIXELS, MAX_SIDE, PinholeCamera
+from adabins_ros.geometry.camera import PinholeCamera, refuse_size
 import numpy as np
 from numpy.typing import NDArray
 
 NANOSECONDS = 1_000_000_000
-_ARRAY_TYPECODES = {'u1': 'B', 'i1': 'b', 'u2': 'H', 'i2': 'h', 'f4': 'f'}
 
 
 class MessageError(ValueError):
@@ -74,14 +73,7 @@ def check_size(width: int, height: int, what: str) -> None:
         Cause 'zero size' or 'absurd size'.
 
     """
-    if width <= 0 or height <= 0:
-        raise MessageError('zero size', f'{what} is {width}x{height}: it has no pixels')
-    if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
-        raise MessageError(
-            'absurd size',
-            f'{what} claims {width}x{height} pixels; accepted are {MAX_SIDE} a side and '
-            f'{MAX_PIXELS // 1_000_000} million in all: reduce it, or its header is damaged',
-        )
+    refuse_size(width, height, what, MessageError, 'reduce it, or its header is damaged')
 
 
 def ros_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,14 +87,8 @@ def ros_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     converted = dict(fields)
     for name, value in fields.items():
-        if isinstance(value, np.ndarray) and value.dtype == np.float64:
-            converted[name] = value.tolist()
-        elif isinstance(value, np.ndarray):
-            converted[name] = _reused(value)
-            if converted[name] is None:
-                typed = array.array(_ARRAY_TYPECODES[value.dtype.str[1:]])
-                typed.frombytes(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
-                converted[name] = typed
+        if isinstance(value, np.ndarray):
+            converted[name] = value.tolist() if value.dtype == np.float64 else _typed(value)
     return converted
 
 
@@ -136,15 +122,18 @@ class ReusedArrays:
         return np.frombuffer(memory, dtype).reshape(shape)
 
 
-def _reused(value: NDArray[Any]) -> array.array[int] | None:
-    """Return the array.array that a flat uint8 array is a view of as a whole, if there is one."""
+def _typed(value: NDArray[Any]) -> array.array[Any]:
+    """Return the array.array that a flat uint8 array is a view of as a whole, or else a copy."""
     owner: Any = value
     while isinstance(owner, np.ndarray):
         owner = owner.base
-    if not isinstance(owner, memoryview) or not isinstance(owner.obj, array.array):
-        return None
-    whole = value.flags.c_contiguous and value.nbytes == owner.nbytes
-    return owner.obj if whole and value.dtype == np.uint8 and owner.format == 'B' else None
+    if isinstance(owner, memoryview) and isinstance(owner.obj, array.array):
+        whole = value.flags.c_contiguous and value.nbytes == owner.nbytes
+        if whole and value.dtype == np.uint8 and owner.format == 'B':
+            return owner.obj
+    typed = array.array(value.dtype.char)
+    typed.frombytes(data_bytes(value).data)
+    return typed
 
 
 def stamp_ns(stamp: Any) -> int:

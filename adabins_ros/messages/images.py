@@ -89,9 +89,11 @@ def decode_rgb(message: Any) -> NDArray[np.uint8]:
     name = str(message.encoding)
     encoding = _RGB_ENCODINGS.get(name)
     if encoding is None:
-        raise MessageError('encoding', _unknown_colour_encoding(name))
-    pixels = _pixels(message, encoding)
-    return to_rgb(pixels, name)
+        text = f'unknown image encoding {name!r}; known are {", ".join(RGB_ENCODINGS)}'
+        if name in _DEPTH_ENCODINGS:
+            text = f'encoding {name!r} is a depth image; choose the colour topic of the camera'
+        raise MessageError('encoding', text)
+    return to_rgb(_pixels(message, encoding), name)
 
 
 def to_rgb(pixels: NDArray[Any], encoding: str) -> NDArray[np.uint8]:
@@ -162,7 +164,7 @@ def image_fields(image: NDArray[Any], encoding: str) -> dict[str, Any]:
     -------
     dict
         height, width, encoding, is_bigendian, step and data (flat uint8, a view of a contiguous
-        image). For rclpy pass it through `buffers.ros_fields`.
+        image). For rclpy pass it through `ros_fields`.
 
     Raises
     ------
@@ -188,7 +190,7 @@ def image_fields(image: NDArray[Any], encoding: str) -> dict[str, Any]:
         'encoding': encoding,
         'is_bigendian': int(sys.byteorder == 'big'),
         'step': width * channels * image.dtype.itemsize,
-        'data': np.ascontiguousarray(image).reshape(-1).view(np.uint8),
+        'data': data_bytes(image),
     }
 
 
@@ -218,7 +220,12 @@ def _pixels(message: Any, encoding: _Encoding) -> NDArray[Any]:
         )
     rows = height * 3 // 2 if encoding.layout == '420' else height
     data = data_bytes(message.data)
-    _check_length(data.size, rows * step, f'{what} {width}x{height} with step {step}')
+    needed = rows * step
+    sizes = f'{width}x{height} with step {step} needs {needed} bytes, {data.size} were given'
+    if data.size < needed:
+        raise MessageError('short data', f'{what} {sizes}: the message was cut off')
+    if data.size > needed:
+        raise MessageError('long data', f'{what} {sizes}: its size and its data do not match')
     swapped = item > 1 and bool(message.is_bigendian) != (sys.byteorder == 'big')
     dtype = np.dtype(encoding.dtype).newbyteorder() if swapped else np.dtype(encoding.dtype)
     shape: tuple[int, ...] = (rows, width, encoding.channels)
@@ -230,22 +237,3 @@ def _pixels(message: Any, encoding: _Encoding) -> NDArray[Any]:
         pixels = pixels.astype(dtype.newbyteorder('='))
     pixels.flags.writeable = False
     return pixels
-
-
-def _check_length(given: int, needed: int, what: str) -> None:
-    if given < needed:
-        raise MessageError(
-            'short data',
-            f'{what} needs {needed} bytes, {given} were given: the message was cut off',
-        )
-    if given > needed:
-        raise MessageError(
-            'long data',
-            f'{what} needs {needed} bytes, {given} were given: its size and its data do not match',
-        )
-
-
-def _unknown_colour_encoding(name: str) -> str:
-    if name in _DEPTH_ENCODINGS:
-        return f'encoding {name!r} is a depth image; choose the colour topic of the camera'
-    return f'unknown image encoding {name!r}; known are {", ".join(RGB_ENCODINGS)}'

@@ -121,13 +121,12 @@ def encode_picture(image: NDArray[Any], suffix: str, *options: int) -> NDArray[n
 def exif_orientation(data: NDArray[np.uint8]) -> int:
     """Return how the camera was held when it took a picture, 1 to 8; 1, upright, if unknown."""
     kind, content = picture_kind(data), data.tobytes()
-    if kind == 'tiff':
-        return _tiff_fields(content).get(_ORIENTATION, (1, 0))[0]
-    # A JPEG may hold others: a preview within its EXIF, or what phones put behind its end.
-    other = content.find(b'\xff\xd8\xff', 2) if kind == 'jpeg' else -1
-    found = _EXIF.search(content, 0, len(content) if other < 0 else other)
-    exif = content[slice(found.end(), None)] if found else b''
-    return _tiff_fields(exif).get(_ORIENTATION, (1, 0))[0]
+    if kind != 'tiff':
+        # A JPEG may hold others: a preview within its EXIF, or what phones put behind its end.
+        other = content.find(b'\xff\xd8\xff', 2) if kind == 'jpeg' else -1
+        found = _EXIF.search(content, 0, len(content) if other < 0 else other)
+        content = content[slice(found.end(), None)] if found else b''
+    return _tiff_fields(content).get(_ORIENTATION, (1, 0))[0]
 
 
 def _no_picture(data: NDArray[np.uint8]) -> MessageError:
