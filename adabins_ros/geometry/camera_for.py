@@ -83,10 +83,12 @@ def camera_for(
             )
         camera = _published(camera_info, by_projection, (width, height), what)
         return _at_size(camera, width, height, what)
-    except CameraError:
+    except ValueError as error:
         if horizontal_fov_deg:
             return PinholeCamera.from_horizontal_fov(width, height, horizontal_fov_deg)
-        raise
+        if isinstance(error, CameraError):
+            raise
+        raise CameraError('data', f'{what}: {error}') from None
 
 
 def is_rectified(topic: str, rectified: str | bool = 'auto') -> bool:
@@ -161,10 +163,7 @@ def _full_camera(
             'camera or set the parameter horizontal_fov_deg',
         )
     model, distortion = ('', ()) if by_projection else _lens(message, what)
-    try:
-        return PinholeCamera(*sensor, fx, fy, cx, cy, model, distortion)
-    except ValueError as error:
-        raise CameraError('data', f'{what}: {error}') from None
+    return PinholeCamera(*sensor, fx, fy, cx, cy, model, distortion)
 
 
 def _intrinsics(message: Any, name: str, what: str) -> tuple[float, float, float, float]:

@@ -119,6 +119,15 @@ def test_a_field_of_view_stands_in_for_what_is_missing_or_unusable():
         camera_for(None, IMAGE, horizontal_fov_deg=200)
 
 
+def test_a_focal_length_that_no_number_holds_at_the_size_of_the_image_is_refused():
+    huge = info(width=64, height=48, k=[1e308, 0, 32, 0, 1e308, 24, 0, 0, 1], d=[])
+    with pytest.raises(CameraError, match=r'^camera_info: camera fx = inf px is not') as caught:
+        camera_for(huge, IMAGE)
+    assert caught.value.cause == 'data'
+    expected = PinholeCamera.from_horizontal_fov(640, 480, 60)
+    assert camera_for(huge, IMAGE, horizontal_fov_deg=60) == expected
+
+
 def test_a_coefficient_that_is_no_number_is_named_where_it_matters():
     damaged = info(d=[0.1, float('nan'), 0.0, 0.0])
     with pytest.raises(CameraError, match=r'D = \[0.1, nan, 0, 0\]') as caught:
