@@ -63,24 +63,15 @@ def decode_rvl(data: bytes | NDArray[np.uint8], count: int) -> NDArray[np.uint16
 def _to_numbers(values: NDArray[np.uint16]) -> NDArray[np.int64]:
     """Return the stream of numbers: zeros, values, differences ..., zeros, values, ..."""
     filled = values != 0
-    edges = np.flatnonzero(np.diff(filled.astype(np.int8), prepend=0, append=0))
-    starts, stops = edges[0::2], edges[1::2]
-    zeros = starts - np.concatenate(([0], stops[:-1])) if starts.size else np.zeros(0, np.int64)
-    lengths = stops - starts
-    tail = values.size - (int(stops[-1]) if stops.size else 0)
-
-    present = values[filled].astype(np.int64)
-    deltas = np.diff(present, prepend=0)
+    edges = np.flatnonzero(np.diff(filled, prepend=False, append=False))
+    # Lengths of zeros, values, zeros, values ...: each two stand before the codes of the values.
+    runs = np.diff(edges, prepend=0)
+    deltas = np.diff(values[filled].astype(np.int64), prepend=0)
     codes = (deltas << 1) ^ (deltas >> 63)
-
-    numbers = np.zeros(present.size + 2 * starts.size + (2 if tail else 0), np.int64)
-    heads = np.cumsum(lengths) - lengths + 2 * np.arange(starts.size)
-    numbers[heads] = zeros
-    numbers[heads + 1] = lengths
-    numbers[np.arange(present.size) + 2 * (np.repeat(np.arange(starts.size), lengths) + 1)] = codes
-    if tail:
-        numbers[-2] = tail
-    return numbers
+    places = np.cumsum(runs[1::2]) - runs[1::2]
+    numbers = np.insert(codes, np.repeat(places, 2), runs)
+    tail = values.size - (int(edges[-1]) if edges.size else 0)
+    return np.append(numbers, (tail, 0)) if tail else numbers
 
 
 def _write_nibbles(numbers: NDArray[np.int64]) -> bytes:
