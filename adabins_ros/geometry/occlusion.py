@@ -59,9 +59,9 @@ def visible(
     if not inside.any():
         return inside
     if window is None:
-        window = _window(rows[inside], columns[inside], shape)
+        window = _window(rows, columns, shape)
     own = np.asarray(depth, np.float32)[inside]
-    at = rows[inside] * shape[1] + columns[inside]
+    at = rows * shape[1] + columns
     buffer = nearest_by_place(at, own, shape[0] * shape[1]).reshape(shape)
     square = np.ones((window + 1, window + 1), np.uint8)
     surrounded = np.ones(own.size, np.bool_)
@@ -96,7 +96,7 @@ def nearest_depth(
 
     """
     rows, columns, inside = _places(pixels, shape)
-    at = rows[inside] * shape[1] + columns[inside]
+    at = rows * shape[1] + columns
     image = nearest_by_place(at, np.asarray(depth, np.float32)[inside], shape[0] * shape[1])
     image[np.isinf(image)] = 0
     return image.reshape(shape)
@@ -126,10 +126,9 @@ def _window(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[in
 def _places(
     pixels: NDArray[Any], shape: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the whole row and column of each point, and which lie within the image."""
+    """Return the whole rows and columns of the points within the image, and which those are."""
     # np.rint would send all halves to even pixels.
     columns, rows = np.floor(np.asarray(pixels).T + 0.5)
     with np.errstate(invalid='ignore'):
         inside = (columns >= 0) & (columns < shape[1]) & (rows >= 0) & (rows < shape[0])
-    rows, columns = (np.where(inside, places, 0).astype(np.int64) for places in (rows, columns))
-    return rows, columns, inside
+    return rows[inside].astype(np.int64), columns[inside].astype(np.int64), inside
