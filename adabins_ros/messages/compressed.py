@@ -54,27 +54,22 @@ def decode_compressed_rgb(message: Any) -> NDArray[np.uint8]:
             f'compressed image of format {text!r} is neither JPEG nor PNG; a video stream needs '
             '`ros2 run image_transport republish` in front',
         )
-    return _picture_to_rgb(decode_picture(data), text)
-
-
-def _picture_to_rgb(picture: NDArray[Any], text: str) -> NDArray[np.uint8]:
-    encoding, _, compression = text.partition(';')
-    encoding = encoding.strip()
-    bits = '16' if picture.dtype == np.uint16 else '8'
+    picture = decode_picture(data)
     if picture.dtype not in (np.uint8, np.uint16):
         raise MessageError('format', f'format {text!r} holds {picture.dtype} values, no colours')
+    return to_rgb(picture, _channels(picture, text) + str(8 * picture.dtype.itemsize))
+
+
+def _channels(picture: NDArray[Any], text: str) -> str:
+    """Return an encoding of RGB_ENCODINGS but for its bits."""
+    encoding, _, compression = text.partition(';')
+    encoding = encoding.strip()
     if picture.ndim == 2 or picture.shape[2] == 1:
-        if (
-            encoding.startswith('bayer_')
-            and encoding in RGB_ENCODINGS
-            and 'compressed mono' not in compression
-        ):
-            return to_rgb(picture, encoding.rstrip('168') + bits)
-        return to_rgb(picture, 'mono' + bits)
-    channels = ('rgb' if 'compressed rgb' in compression else 'bgr') + (
-        'a' if picture.shape[2] == 4 else ''
-    )
-    return to_rgb(picture, channels + bits)
+        is_bayer = encoding.startswith('bayer_') and encoding in RGB_ENCODINGS
+        is_raw = is_bayer and 'compressed mono' not in compression
+        return encoding.rstrip('168') if is_raw else 'mono'
+    order = 'rgb' if 'compressed rgb' in compression else 'bgr'
+    return order + 'a' if picture.shape[2] == 4 else order
 
 
 def compressed_rgb_fields(
