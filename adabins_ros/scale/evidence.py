@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one source measured, beside what the network said: checked, thinned and in logs."""
+"""What sources measured, beside what the network said: checked, in logs, and compared."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+import math
 from typing import Any
 
+from adabins_ros.scale.scale_options import ScaleOptions
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 # More points cost time and say no more: neighbours share the network's errors.
 MOST_POINTS = 400
 _LARGEST_RELATIVE_STD = 1.0
+# Sources that differ by less do not contradict each other.
+_LEAST_FACTOR = 1.25
 
 
 class EvidenceError(ValueError):
@@ -148,3 +152,80 @@ def _relative_variance(
     relative = (spread[taken] if spread.size == asked else spread) / depth
     bounded = np.minimum(relative, _LARGEST_RELATIVE_STD)
     return np.square(np.where(is_known(relative), bounded, 0.0))
+
+
+@dataclass(frozen=True)
+class Statement:
+    """
+    What one source says, without what was known before.
+
+    Attributes
+    ----------
+    stamp_s, log_pivot : float
+        When, s, and at which ln of the network's depth, m.
+    state : (2,) float64
+        Offset ln d' - ln d there, and its slope over ln d (`ScaleFit`).
+    sigma : float
+        One standard deviation of the offset.
+
+    """
+
+    stamp_s: float
+    log_pivot: float
+    state: NDArray[np.float64]
+    sigma: float
+
+
+class Contradictions:
+    """
+    Compare what several sources say at about the same time.
+
+    Parameters
+    ----------
+    options : ScaleOptions
+        `contradiction_s` and `gate`.
+    exponent_sigma : float
+        Of the slope, for depths that only one of two sources sees.
+
+    """
+
+    def __init__(self, options: ScaleOptions, exponent_sigma: float) -> None:
+        self._options, self._exponent_sigma = options, exponent_sigma
+        self._statements: dict[str, Statement] = {}
+
+    def check(self, source: str, said: Statement) -> None:
+        """
+        Keep what a source says, and compare it with the others, half way between what two saw.
+
+        Parameters
+        ----------
+        source : str
+            Its name, for the reason.
+        said : Statement
+            Replaces what it said before.
+
+        Raises
+        ------
+        EvidenceError
+            Two differ by more than their sigmas explain, and by a quarter at least.
+
+        """
+        self._statements[source] = said
+        for name, other in self.others(source, said.stamp_s):
+            half = (other.log_pivot - said.log_pivot) / 2
+            ours = said.state[0] + said.state[1] * half
+            theirs = other.state[0] - other.state[1] * half
+            doubt = math.hypot(said.sigma, other.sigma, 2 * half * self._exponent_sigma)
+            if abs(ours - theirs) > max(self._options.gate * doubt, math.log(_LEAST_FACTOR)):
+                raise EvidenceError(
+                    f'sources contradict each other: {source} says a factor of '
+                    f'{math.exp(ours):.2f}, {name} {math.exp(theirs):.2f}'
+                )
+
+    def others(self, source: str, stamp_s: float) -> list[tuple[str, Statement]]:
+        """Return what others than a source said within `contradiction_s` of a time, s."""
+        return [
+            (name, other)
+            for name, other in self._statements.items()
+            if name != source and abs(stamp_s - other.stamp_s) <= self._options.contradiction_s
+        ]

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import math
 
-from adabins_ros.scale.contradictions import Contradictions, Statement
-from adabins_ros.scale.evidence import Evidence, EvidenceError, gather
+from adabins_ros.scale.evidence import Contradictions, Evidence, EvidenceError, gather, Statement
 from adabins_ros.scale.robust_line import fit_line, inverse, Line
 from adabins_ros.scale.scale_fit import ScaleFit
 from adabins_ros.scale.scale_options import ScaleOptions
@@ -182,7 +181,7 @@ class MetricScale:
         elapsed = stamp_s - self._good_s
         if elapsed < -self.options.backwards_s:
             elapsed = math.inf
-            self._contradictions.forget()
+            self._contradictions = Contradictions(self.options, self._exponent_sigma)
         elapsed = max(elapsed, 0.0)
         mean, covariance = self._predicted(evidence.log_pivot, elapsed, scene_changed)
         if evidence.single:
@@ -337,8 +336,8 @@ class MetricScale:
             return
         count = self._outliers[source] = self._outliers.get(source, 0) + 1
         stale = abs(stamp_s - self._good_s) > o.scale_timeout_s
-        many = self._contradictions.others_spoke(source, stamp_s)
-        if many or (count < o.outliers_in_a_row and not stale):
+        insists = stale or count >= o.outliers_in_a_row
+        if not insists or self._contradictions.others(source, stamp_s):
             points = 'one point' if evidence.single else f'{evidence.points} points'
             raise EvidenceError(f'outlier: {points} of {source} far from the scale of before')
 
