@@ -81,10 +81,9 @@ def depth_image_points(
     """
     rows, columns = np.nonzero(is_known(measured))
     ahead = np.asarray(measured, np.float32)[rows, columns]
-    height, width = measured.shape
-    right = ((columns + 0.5) * camera.width / width - 0.5 - camera.cx) / camera.fx
-    down = ((rows + 0.5) * camera.height / height - 0.5 - camera.cy) / camera.fy
-    return np.stack([ahead, -right * ahead, -down * ahead], -1).astype(np.float32)
+    right, down = camera.scaled(*measured.shape[::-1]).slopes()
+    points = [ahead, -right[columns] * ahead, -down[rows, 0] * ahead]
+    return np.stack(points, -1).astype(np.float32)
 
 
 def at_pixels(
