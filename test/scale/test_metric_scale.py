@@ -241,14 +241,17 @@ def test_the_second_parameter_follows_where_the_evidence_spans_depth():
 def test_depth_and_std_follow_the_formula():
     rng = np.random.default_rng(0)
     fit = fitted(*row(rng, exponent=0.8, nearest=0.5, farthest=8))
-    depth = rng.uniform(0.3, 8, (24, 32)).astype(np.float32)
+    depth = rng.uniform(0.3, 8, (150, 200)).astype(np.float32)
+    depth[:2] = np.nan
     std = 0.1 * depth
     scaled = fit.factor * fit.pivot * (depth / fit.pivot) ** fit.exponent
     sigma = np.hypot(fit.sigma, fit.sigma_exponent * np.log(depth / fit.pivot))
     expected = np.hypot(std * fit.exponent * scaled / depth, scaled * sigma)
-    assert fit.depth(depth).dtype == fit.std(depth, std).dtype == np.float32
-    np.testing.assert_allclose(fit.depth(depth), scaled, rtol=1e-4)
-    np.testing.assert_allclose(fit.std(depth, std), expected, rtol=1e-4)
+    for found, doubt in ((fit.depth(depth), fit.std(depth, std)), fit.scaled(depth, std)):
+        assert found.dtype == doubt.dtype == np.float32
+        assert np.isnan(found[:2]).all() and np.isnan(doubt[:2]).all()
+        np.testing.assert_allclose(found, scaled, rtol=1e-5)
+        np.testing.assert_allclose(doubt, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize('error', [0.05, 0.15, 0.3])
@@ -327,23 +330,3 @@ def test_without_a_scale_the_std_can_grow_with_its_age():
         widths.append(np.median(wide / same))
     assert widths[0] < widths[1] < widths[2] and widths[1] > 0.4
     np.testing.assert_allclose(same, depth, rtol=1e-5)
-
-
-@pytest.mark.parametrize('opencv', [False, True])
-def test_an_image_is_scaled_the_same_with_and_without_opencv(opencv, monkeypatch):
-    if opencv:
-        pytest.importorskip('cv2')
-    else:
-        monkeypatch.delitem(sys.modules, 'cv2', raising=False)
-    rng = np.random.default_rng(0)
-    fit = fitted(*row(rng, exponent=0.8, nearest=0.5, farthest=8))
-    depth = rng.uniform(0.3, 8, (150, 200)).astype(np.float32)
-    depth[:2] = np.nan
-    std = 0.1 * depth
-    scaled, spread = fit.scaled(depth, std)
-    assert np.isnan(scaled[:2]).all() and np.isnan(spread[:2]).all()
-    expected = fit.factor * fit.pivot * (depth[2:] / fit.pivot) ** fit.exponent
-    np.testing.assert_allclose(scaled[2:], expected, rtol=1e-5)
-    sigma = np.hypot(fit.sigma, fit.sigma_exponent * np.log(depth[2:] / fit.pivot))
-    doubt = np.hypot(std[2:] * fit.exponent * expected / depth[2:], expected * sigma)
-    np.testing.assert_allclose(spread[2:], doubt, rtol=1e-4)
