@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from adabins_ros.geometry.camera import CameraError, PinholeCamera
 from adabins_ros.geometry.projection import field_angle, lens, project, rays
+from adabins_ros.geometry.rectification import Rectifier
 import cv2
 import numpy as np
 import pytest
@@ -97,17 +98,28 @@ def test_a_wide_lens_sees_what_a_pinhole_image_of_its_size_could_not_show():
     assert pixels[0, 0] < wide.width
 
 
-def test_coefficients_that_were_not_given_are_zero():
-    short = replace(CAMERA, distortion_model='equidistant', distortion=(0.1, 0.2))
-    np.testing.assert_array_equal(lens(short)[1], [0.1, 0.2, 0, 0])
+@pytest.mark.parametrize(
+    ('model', 'given', 'zeros'),
+    [
+        ('plumb_bob', (0.1, 0.2, 0.3), 1),
+        ('rational_polynomial', (0.1,) * 6, 2),
+        ('equidistant', (0.1, 0.2), 2),
+    ],
+)
+def test_coefficients_that_a_driver_leaves_out_are_zero(model, given, zeros):
+    short = replace(CAMERA, distortion_model=model, distortion=given)
+    np.testing.assert_array_equal(lens(short)[1], [*given, *[0] * zeros])
     points = np.array([[0.5, 0.2, 1.0], [-0.3, 0.4, 1.0]])
-    whole = replace(short, distortion=(0.1, 0.2, 0.0, 0.0))
+    whole = replace(short, distortion=(*given, *[0.0] * (8 - len(given))))
     np.testing.assert_array_equal(project(points, short)[0], project(points, whole)[0])
     np.testing.assert_array_equal(rays(short), rays(whole))
+    image = np.random.default_rng(0).integers(0, 256, (240, 320), dtype=np.uint8)
+    np.testing.assert_array_equal(Rectifier(short).rectify(image), Rectifier(whole).rectify(image))
 
 
-def test_more_coefficients_than_a_lens_has_are_refused():
-    with pytest.raises(CameraError, match="5 distortion coefficients for 'equidistant'"):
-        lens(replace(CAMERA, distortion_model='equidistant', distortion=(0.1,) * 5))
-    with pytest.raises(CameraError, match="15 distortion coefficients for 'plumb_bob'"):
-        lens(replace(CAMERA, distortion_model='plumb_bob', distortion=(0.1,) * 15))
+@pytest.mark.parametrize(('model', 'count'), [('equidistant', 5), ('plumb_bob', 15)])
+@pytest.mark.parametrize('needs_the_lens', [lens, Rectifier])
+def test_more_coefficients_than_a_lens_has_are_refused(needs_the_lens, model, count):
+    camera = replace(CAMERA, distortion_model=model, distortion=(0.1,) * count)
+    with pytest.raises(CameraError, match=f"{count} distortion coefficients for '{model}'"):
+        needs_the_lens(camera)

@@ -127,38 +127,6 @@ def test_pixels_that_the_lens_never_saw_are_black():
     assert (result[120, 160] == 255).all()
 
 
-def test_an_unknown_distortion_model_is_named_with_those_that_are_known():
-    camera = replace(CAMERA, distortion_model='thin_prism', distortion=(0.1, 0, 0, 0))
-    with pytest.raises(ValueError, match=r"'thin_prism' is unknown.*plumb_bob.*equidistant"):
-        Rectifier(camera)
-
-
-@pytest.mark.parametrize(
-    ('model', 'distortion'), [('equidistant', (0.1,) * 5), ('plumb_bob', (0.1,) * 15)]
-)
-def test_a_wrong_number_of_coefficients_is_named(model, distortion):
-    camera = replace(CAMERA, distortion_model=model, distortion=distortion)
-    with pytest.raises(ValueError, match=f"{len(distortion)} distortion coefficients.*'{model}'"):
-        Rectifier(camera)
-
-
-@pytest.mark.parametrize(
-    ('model', 'distortion'),
-    [
-        ('plumb_bob', (0.1, 0.2, 0.3)),
-        ('rational_polynomial', (0.1,) * 6),
-        ('equidistant', (0.1, 0.2)),
-    ],
-)
-def test_coefficients_that_a_driver_leaves_out_are_zero(model, distortion):
-    camera = replace(CAMERA, distortion_model=model, distortion=distortion)
-    whole = replace(camera, distortion=(*distortion, *[0.0] * (8 - len(distortion))))
-    image = np.random.default_rng(0).integers(0, 256, (240, 320), dtype=np.uint8)
-    np.testing.assert_array_equal(
-        Rectifier(camera).rectify(image), Rectifier(whole).rectify(image)
-    )
-
-
 @pytest.mark.parametrize('name', ['pincushion', 'wide', 'fisheye'])
 def test_the_pixels_that_the_lens_saw_are_told(name):
     rectifier = Rectifier(lens(name))
