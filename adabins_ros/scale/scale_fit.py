@@ -51,20 +51,7 @@ class ScaleFit:
     sources: tuple[str, ...] = ()
 
     def depth(self, depth: NDArray[np.floating]) -> NDArray[np.float32]:
-        """
-        Return the metric depth.
-
-        Parameters
-        ----------
-        depth : (H, W) float
-            The network's depth, m; any shape. NaN stays.
-
-        Returns
-        -------
-        (H, W) float32
-            m; the network's as it is where there is no scale.
-
-        """
+        """Return the metric depth of the network's, m; see `scaled`."""
         depth = np.asarray(depth, np.float32)
         if not self.anchored:
             return depth
@@ -74,20 +61,7 @@ class ScaleFit:
             return depth * self._ratio(self._logs(depth))
 
     def std(self, depth: NDArray[np.floating], std: NDArray[np.floating]) -> NDArray[np.float32]:
-        """
-        Return the standard deviation of the metric depth, the scale's own doubt in it.
-
-        Parameters
-        ----------
-        depth, std : (H, W) float
-            The network's depth and its standard deviation, m.
-
-        Returns
-        -------
-        (H, W) float32
-            m; the network's as it is where there is no scale.
-
-        """
+        """Return the standard deviation of the metric depth, m; see `scaled`."""
         return self.scaled(depth, std)[1]
 
     def scaled(
@@ -98,15 +72,20 @@ class ScaleFit:
         widen: bool = False,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """
-        Return what `depth` and `std` return, in less time than both.
+        Return the metric depth and its standard deviation, the scale's own doubt in it.
 
         Parameters
         ----------
         depth, std : (H, W) float
-            The network's, m.
+            The network's depth and its standard deviation, m; any shape. NaN stays.
         widen : bool
             Where there is no scale, let std tell the doubt about the depth as it is: it grows with
             the age of the last good scale.
+
+        Returns
+        -------
+        depth, std : (H, W) float32
+            m; the network's as they are where there is no scale, but for `widen`.
 
         """
         depth, std = np.asarray(depth, np.float32), np.asarray(std, np.float32)
