@@ -96,12 +96,11 @@ def read_cloud(message: Any) -> NDArray[Any]:
     """
     height, width = int(message.height), int(message.width)
     point_step, row_step = int(message.point_step), int(message.row_step)
-    big = bool(message.is_bigendian)
     if height * width > MAX_PIXELS or height < 0 or width < 0:
         raise MessageError('absurd size', f'cloud claims {width}x{height} points')
     if point_step > _LARGEST_STEP:
         raise MessageError('absurd size', f'cloud claims points of {point_step} bytes')
-    dtype = _cloud_dtype(message.fields, point_step, '>' if big else '<')
+    dtype = _cloud_dtype(message.fields, point_step, '>' if message.is_bigendian else '<')
     if row_step < width * point_step and height > 1:
         raise MessageError(
             'step', f'cloud of {width} points of {point_step} bytes has a row_step of {row_step}'
@@ -116,7 +115,7 @@ def read_cloud(message: Any) -> NDArray[Any]:
     if not needed:
         return np.zeros((height, width), dtype.newbyteorder('='))
     cloud: NDArray[Any] = np.ndarray((height, width), dtype, data, strides=(row_step, point_step))
-    if big != (sys.byteorder == 'big'):
+    if not dtype.isnative:
         return cloud.astype(dtype.newbyteorder('='))
     cloud.flags.writeable = False
     return cloud

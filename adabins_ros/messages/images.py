@@ -210,7 +210,8 @@ def _pixels(message: Any, encoding: _Encoding) -> NDArray[Any]:
         raise MessageError(
             'absurd size', f'{what} is {width}x{height}: a Bayer pattern needs 3x3 pixels at least'
         )
-    item = np.dtype(encoding.dtype).itemsize
+    dtype = np.dtype(('>' if message.is_bigendian else '<') + encoding.dtype)
+    item = dtype.itemsize
     row = width * encoding.channels * item
     if step < row:
         raise MessageError(
@@ -226,14 +227,11 @@ def _pixels(message: Any, encoding: _Encoding) -> NDArray[Any]:
         raise MessageError('short data', f'{what} {sizes}: the message was cut off')
     if data.size > needed:
         raise MessageError('long data', f'{what} {sizes}: its size and its data do not match')
-    swapped = item > 1 and bool(message.is_bigendian) != (sys.byteorder == 'big')
-    dtype = np.dtype(encoding.dtype).newbyteorder() if swapped else np.dtype(encoding.dtype)
-    shape: tuple[int, ...] = (rows, width, encoding.channels)
-    strides: tuple[int, ...] = (step, encoding.channels * item, item)
-    if encoding.channels == 1:
-        shape, strides = shape[:2], strides[:2]
+    shape, strides = (rows, width, encoding.channels), (step, encoding.channels * item, item)
     pixels: NDArray[Any] = np.ndarray(shape, dtype, data, strides=strides)
-    if swapped or step % item:
+    if encoding.channels == 1:
+        pixels = pixels[..., 0]
+    if not dtype.isnative or step % item:
         pixels = pixels.astype(dtype.newbyteorder('='))
     pixels.flags.writeable = False
     return pixels
