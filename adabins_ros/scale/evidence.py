@@ -74,9 +74,7 @@ def gather(
     predicted_std: ArrayLike | None,
     measured_std: ArrayLike | None,
     source: str,
-    *,
-    min_points: int,
-    smallest_spread: float,
+    options: ScaleOptions,
 ) -> Evidence:
     """
     Bring points into logs; what is not positive and finite is left out.
@@ -89,10 +87,9 @@ def gather(
         m; what is not positive and finite counts as unknown.
     source : str
         Whose points they are, for the errors.
-    min_points : int
-        Fewer are refused, but for one alone.
-    smallest_spread : float
-        Relative deviation that is added to all, so that no point rules.
+    options : ScaleOptions
+        Fewer than `min_points` are refused, but for one alone; `smallest_spread` is added to all
+        relative deviations, so that no point rules.
 
     Raises
     ------
@@ -112,12 +109,12 @@ def gather(
     taken = np.flatnonzero(is_known(predicted) & is_known(measured))
     if taken.size > MOST_POINTS:
         taken = taken[np.linspace(0, taken.size - 1, MOST_POINTS).astype(int)]
-    if not taken.size or (asked > 1 and taken.size < min_points):
-        raise EvidenceError(_too_few(source, asked, taken.size, min_points))
+    if not taken.size or (asked > 1 and taken.size < options.min_points):
+        raise EvidenceError(_too_few(source, asked, taken.size, options.min_points))
     predicted_part, measured_part = predicted[taken], measured[taken]
     variance = _relative_variance(predicted_std, predicted_part, taken, asked)
     variance = variance + _relative_variance(measured_std, measured_part, taken, asked)
-    weight = 1 / (smallest_spread**2 + variance)
+    weight = 1 / (options.smallest_spread**2 + variance)
     log_predicted = np.log(predicted_part)
     log_pivot = float(weight @ log_predicted / weight.sum())
     return Evidence(

@@ -108,13 +108,7 @@ class MetricScale:
             raise ValueError(f'stamp_s = {stamp_s} is no time')
         try:
             evidence = gather(
-                predicted,
-                measured,
-                predicted_std,
-                measured_std,
-                source,
-                min_points=self.options.min_points,
-                smallest_spread=self.options.smallest_spread,
+                predicted, measured, predicted_std, measured_std, source, self.options
             )
             self._take(evidence, stamp_s, source, scene_changed)
         except EvidenceError as refusal:
@@ -191,8 +185,7 @@ class MetricScale:
             line = self._line(evidence, *self._new_place(mean, covariance))
             self._check_share(evidence, line, source)
             self._check_contradiction(evidence, line, stamp_s, source)
-        known = math.isfinite(self._good_s)
-        if known and self._is_beyond(line, mean, covariance):
+        if math.isfinite(self._good_s) and self._is_beyond(line, mean, covariance):
             if not scene_changed:
                 self._check_outlier(evidence, source, stamp_s)
             mean, covariance = self._new_place(mean, covariance)
