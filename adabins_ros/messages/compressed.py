@@ -64,7 +64,7 @@ def _channels(picture: NDArray[Any], text: str) -> str:
     """Return an encoding of RGB_ENCODINGS but for its bits."""
     encoding, _, compression = text.partition(';')
     encoding = encoding.strip()
-    if picture.ndim == 2 or picture.shape[2] == 1:
+    if picture.ndim == 2:
         is_bayer = encoding.startswith('bayer_') and encoding in RGB_ENCODINGS
         is_raw = is_bayer and 'compressed mono' not in compression
         return encoding.rstrip('168') if is_raw else 'mono'

@@ -27,7 +27,7 @@ class MessageError(ValueError):
     cause : str
         Short and stable, so that a warning can be given once per cause: 'encoding', 'zero size',
         'absurd size', 'short data', 'long data', 'step', 'odd size', 'data', 'format', 'corrupt',
-        'layout', 'uncalibrated', 'fields' or 'stamp'.
+        'shape', 'uncalibrated', 'fields' or 'stamp'.
 
     """
 
