@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from adabins_ros.geometry.camera import PinholeCamera
+from adabins_ros.geometry.camera import PinholeCamera, same_shape
 from adabins_ros.geometry.occlusion import nearest_depth, visible
 from adabins_ros.geometry.projection import project, rays
 from adabins_ros.messages import MessageError
@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 Depth = NDArray[np.float32]
 
 _LARGEST_SPLAT = 4
-# Shapes that differ by less are one, rounded to whole pixels.
-_SAME_SHAPE = 0.02
 # How far apart, px, the points of a surface may lie after they were spread.
 _GAP_WINDOW = 4
 
@@ -54,11 +52,6 @@ def aligned_depth(depth: Depth, size: tuple[int, int]) -> Depth:
             f'of {size[1]}x{size[0]}',
         )
     return np.asarray(cv2.resize(known, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
-
-
-def same_shape(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
-    """Tell whether two (height, width) are one picture at two sizes."""
-    return abs(first[0] * second[1] / (first[1] * second[0]) - 1) < _SAME_SHAPE
 
 
 def reprojected_depth(

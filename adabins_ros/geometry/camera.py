@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 # OpenCV's remap and warps stop at 32767; a wider picture is a damaged header, not a camera.
 MAX_SIDE = 32766
 MAX_PIXELS = 1 << 27
+ASPECT_TOLERANCE = 0.02
+"""Widest relative difference of the two scales at which two images are one picture."""
 
 EQUIDISTANT = 'equidistant'
 # Lens models whose picture is not the pinhole's even where all their coefficients are zero.
@@ -52,6 +54,11 @@ def refuse_size(
             f'{what} claims {width}x{height} pixels; accepted are {MAX_SIDE} a side and '
             f'{MAX_PIXELS // 1_000_000} million in all: {way_out}',
         )
+
+
+def same_shape(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    """Tell whether two (height, width) are one picture at two sizes, rounded to whole pixels."""
+    return abs(first[0] * second[1] / (first[1] * second[0]) - 1) < ASPECT_TOLERANCE
 
 
 @dataclass(frozen=True)

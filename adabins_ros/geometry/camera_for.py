@@ -7,10 +7,13 @@ import math
 import re
 from typing import Any
 
-from adabins_ros.geometry.camera import CameraError, EQUIDISTANT, PinholeCamera, refuse_size
-
-ASPECT_TOLERANCE = 0.02
-"""Widest relative difference of the two scales at which camera_info still fits an image."""
+from adabins_ros.geometry.camera import (
+    CameraError,
+    EQUIDISTANT,
+    PinholeCamera,
+    refuse_size,
+    same_shape,
+)
 
 # What image_transport and its kin append to the topic of the picture.
 _TRANSPORTS = re.compile(r'/(compressed|compressedDepth|theora|ffmpeg|zstd|foxglove)$')
@@ -196,7 +199,7 @@ def _at_size(camera: PinholeCamera, width: int, height: int, what: str) -> Pinho
     """Return the camera of the same picture at the image's size."""
     if (camera.width, camera.height) == (width, height):
         return camera
-    if abs(width * camera.height / (height * camera.width) - 1) > ASPECT_TOLERANCE:
+    if not same_shape((camera.height, camera.width), (height, width)):
         raise CameraError(
             'size',
             f'{what} is for {camera.width}x{camera.height} px, images are {width}x{height} px, '

@@ -9,7 +9,7 @@ import re
 from adabins_ros.frames.config import SourceConfig
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.frames.transforms import StaticTransforms
-from adabins_ros.frames.true_depth import same_shape
+from adabins_ros.geometry.camera import same_shape
 from adabins_ros.messages import MessageError
 
 from .cameras import RecordedCameras
