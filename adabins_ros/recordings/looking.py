@@ -164,25 +164,25 @@ class Look:
         return stamps.first
 
     def _read_through(self) -> None:
-        infos = {self.topics.camera_info: self.cameras, self.own_info: self.own}
+        infos = (self.cameras, self.own)
         transforms = [
             name
             for name, info in self.recording.topics.items()
             if name.rpartition('/')[2] == 'tf_static' and info.msgtype in TRANSFORMS
         ]
-        topics = {*self.stamps, *filter(None, infos), *transforms}
+        topics = {*self.stamps, *(x.topic for x in infos if x.topic), *transforms}
         for message in self.recording.messages(topics):
             if message.topic in self.stamps:
                 stamps = self.stamps[message.topic]
                 stamps.add(message)
                 if message.topic == self.depth and not self.far:
                     self.far = _is_far(stamps, message)
-            elif message.topic in infos:
-                for name, cameras in infos.items():
-                    if name == message.topic:
-                        cameras.add(message)
-            else:
+            elif message.topic in transforms:
                 self.transforms.append(message.decode())
+            # One camera_info may be that of both.
+            for cameras in infos:
+                if cameras.topic == message.topic:
+                    cameras.add(message)
 
     def _find_lidar(self) -> str | None:
         clouds = {

@@ -68,6 +68,13 @@ def test_every_way_of_storing_depth(
     np.testing.assert_allclose(found[8:], 2.5, rtol=0.01)
 
 
+def test_one_camera_info_can_be_that_of_colour_and_depth(record: Record, aligned: Truth) -> None:
+    config = SourceConfig(depth_camera_info_topic='/camera/camera_info')
+    source = survey(record(aligned), config)
+    assert not source.report.remarks
+    assert source[1].focal_length_px == 50
+
+
 def test_depth_of_a_camera_beside_is_reprojected_with_occlusion(record: Record) -> None:
     beside = PinholeCamera(96, 72, 75.0, 75.0, 47.5, 35.5)
 
