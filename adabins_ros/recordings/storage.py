@@ -68,14 +68,29 @@ def recording_parts(path: Path, *, salvage: bool = False) -> RecordingParts:
     if not path.is_dir():
         file_kind(path)
         return RecordingParts([path])
-    if salvage:
-        return _salvaged_parts(path)
+    parts = RecordingParts([])
     if (path / 'metadata.yaml').exists():
-        return _described_parts(path)
-    files = _undescribed_files(path)
-    for file in files:
-        file_kind(file)
-    return RecordingParts(files)
+        try:
+            return _described_parts(path)
+        except RecordingError as error:
+            if not salvage:
+                raise
+            parts.damage.append(str(error))
+    for file in sorted(x for x in path.iterdir() if x.suffix in ('.mcap', '.db3')):
+        try:
+            file_kind(file)
+            parts.files.append(file)
+        except RecordingError as error:
+            if not salvage:
+                raise
+            parts.damage.append(str(error))
+    if parts.files:
+        return parts
+    if parts.damage:
+        raise RecordingError(parts.damage[-1])
+    raise RecordingError(
+        f'the folder {path} holds no recording (no metadata.yaml, .mcap or .db3); {_EXPECTED}'
+    )
 
 
 def file_kind(path: Path) -> str:
@@ -116,38 +131,6 @@ def way_out(file: Path) -> str:
     """Return what to try with a damaged file."""
     known = _KINDS.get(file.suffix)
     return f'copy it again, or try `{known[2]}`' if known else 'copy it again'
-
-
-def _undescribed_files(path: Path) -> list[Path]:
-    files = sorted(part for part in path.iterdir() if part.suffix in ('.mcap', '.db3'))
-    if not files:
-        raise RecordingError(
-            f'the folder {path} holds no recording (no metadata.yaml, .mcap or .db3); {_EXPECTED}'
-        )
-    return files
-
-
-def _salvaged_parts(path: Path) -> RecordingParts:
-    """Return those files of a folder that are recordings; raise RecordingError if none is."""
-    parts = RecordingParts([])
-    if (path / 'metadata.yaml').exists():
-        try:
-            return _described_parts(path)
-        except RecordingError as error:
-            parts.damage.append(str(error))
-    try:
-        files = _undescribed_files(path)
-    except RecordingError as error:
-        raise RecordingError(parts.damage[0] if parts.damage else str(error)) from None
-    for file in files:
-        try:
-            file_kind(file)
-            parts.files.append(file)
-        except RecordingError as error:
-            parts.damage.append(str(error))
-    if not parts.files:
-        raise RecordingError(parts.damage[-1])
-    return parts
 
 
 def _described_parts(path: Path) -> RecordingParts:
