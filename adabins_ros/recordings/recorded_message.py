@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 import struct
 from typing import Any, TYPE_CHECKING
@@ -107,17 +107,12 @@ class RecordedType:
         self._definition = definition
         self._idl = idl
         self._ros1 = ros1
-        self._store: Typestore | None = None
-        self._is_whole = False
-        self._ros2_store: Typestore | None = None
 
     def decode(self, message: RecordedMessage) -> Any:
         try:
-            store = self._known_types()
-            self._check_fields(store)
             if self._ros1:
-                return store.deserialize_ros1(message.raw, self.msgtype)
-            return store.deserialize_cdr(message.raw, self.msgtype)
+                return self._whole_types.deserialize_ros1(message.raw, self.msgtype)
+            return self._whole_types.deserialize_cdr(message.raw, self.msgtype)
         except Exception as error:  # hand-made bytes can raise nearly anything in the decoder
             raise self._unreadable(message, error) from error
 
@@ -125,9 +120,7 @@ class RecordedType:
         if not self._ros1:
             return message.raw
         try:
-            if self._ros2_store is None:
-                self._ros2_store = with_ros2_header(self._known_types())
-            return bytes(self._ros2_store.ros1_to_cdr(message.raw, self.msgtype))
+            return bytes(self._ros2_types.ros1_to_cdr(message.raw, self.msgtype))
         except Exception as error:  # as above
             raise self._unreadable(message, error) from error
 
@@ -140,12 +133,8 @@ class RecordedType:
         seconds, nanoseconds = struct.unpack_from('>iI' if big else '<iI', raw, 4)
         return int(seconds * NANOSECONDS + nanoseconds)
 
+    @cached_property
     def _known_types(self) -> Typestore:
-        if self._store is None:
-            self._store = self._find_types()
-        return self._store
-
-    def _find_types(self) -> Typestore:
         try:
             types = self._recorded_types()
         except (TypesysError, ValueError, KeyError, AssertionError):
@@ -160,18 +149,21 @@ class RecordedType:
             f'the recording holds no definition of {self.msgtype}, and ROS ships none'
         )
 
-    def _check_fields(self, store: Typestore) -> None:
+    @cached_property
+    def _whole_types(self) -> Typestore:
         """Refuse definitions that lack what ROS's have: readers count on these fields."""
-        if self._is_whole:
-            return
-        usual = shipped_types(self._ros1).fielddefs
+        store, usual = self._known_types, shipped_types(self._ros1).fielddefs
         for name in usual.keys() & store.fielddefs.keys():
             known, there = ({field for field, _ in x[name][1]} for x in (usual, store.fielddefs))
             if missing := ', '.join(sorted(known - there)):
                 raise TypesysError(
                     f'the definition of {name} in the recording is damaged: it lacks {missing}'
                 )
-        self._is_whole = True
+        return store
+
+    @cached_property
+    def _ros2_types(self) -> Typestore:
+        return with_ros2_header(self._known_types)
 
     def _recorded_types(self) -> Typesdict:
         if not self._idl:
