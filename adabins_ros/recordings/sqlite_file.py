@@ -62,7 +62,7 @@ class SqliteFile(RecordedFile):
             'SELECT topic_id, count(*), min(timestamp), max(timestamp) FROM messages '
             'GROUP BY topic_id'
         )
-        ends = [0] if not self._found else []
+        ends: list[int] = []
         for number, count, first, last in self._database.execute(query):
             if number in self._found:
                 self._found[number].count = count
@@ -76,10 +76,6 @@ class DamagedSqliteFile(WalkedFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path, 'row')
         if shortness(path):
-            if not self.damage:
-                self._counting = True
-                self._broken(self._row + 1, 'the end of the file is missing')
-                self._counting = False
             self.damage[0] += f' ({shortness(path)})'
 
     def _walk(self) -> Iterator[Item]:
@@ -96,13 +92,15 @@ class DamagedSqliteFile(WalkedFile):
                             self._row, lost = row, 0
                             if number in self._found:
                                 yield self._found[number], log_ns, bytes(data)
-                        return
+                        break
                     except (sqlite3.Error, TypeError) as error:
                         if not lost:
                             self._broken(self._row + 1, str(error))
                         self._row, lost = self._row + 1, lost + 1
         except sqlite3.Error as error:
             self._broken(self._row + 1, str(error))
+        if not self.damage and shortness(self._path):
+            self._broken(self._row + 1, 'the end of the file is missing')
 
 
 def shortness(path: Path) -> str:
