@@ -14,14 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 import re
 
-from adabins_ros.messages import MessageError
 from adabins_ros.messages.images import to_rgb
-from adabins_ros.messages.still_pictures import decode_picture
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import RecordingError
-from .rgbd_folder import read_bytes
+from .rgbd_folder import read_picture
 from .samples import RgbdSample, SourceReport
 
 _NO_DEPTH = 'None'
@@ -151,11 +148,11 @@ class ListSource:
 
     def __getitem__(self, index: int) -> RgbdSample:
         frame = self._frames[index]
-        picture = _picture(frame.image)
+        picture = read_picture(frame.image)
         if picture.dtype != np.uint8 or picture.ndim != 3:
             raise RecordingError(f'{frame.image} is no 8-bit colour picture')
         image = to_rgb(picture[..., :3], 'bgr8')
-        raw = _picture(frame.depth)
+        raw = read_picture(frame.depth)
         if raw.ndim != 2 or raw.dtype != np.uint16 or raw.shape != image.shape[:2]:
             raise RecordingError(
                 f'{frame.depth} is {raw.dtype} {raw.shape}; expected uint16 {image.shape[:2]}'
@@ -187,13 +184,6 @@ def _number(path: Path) -> int:
     """Return the last number of a file name, as in rgb_00045.jpg."""
     digits = re.findall(r'\d+', path.stem)
     return int(digits[-1]) % 2**30 if digits else 0
-
-
-def _picture(path: Path) -> NDArray[np.generic]:
-    try:
-        return decode_picture(read_bytes(path))
-    except MessageError as error:
-        raise RecordingError(f'{path}: {error}') from None
 
 
 def _part(size: tuple[int, int], form: ListFormat) -> tuple[slice, slice]:

@@ -114,7 +114,7 @@ class RgbdFolder:
 
     def colour(self, frame: FolderFrame) -> NDArray[np.uint8]:
         """Return the (H, W, 3) uint8 RGB picture of a frame; raises RecordingError."""
-        picture = _read_picture(frame.colour, frame.camera)
+        picture = read_picture(frame.colour, frame.camera)
         if picture.dtype != np.uint8:
             raise RecordingError(f'{frame.colour} is {picture.dtype}, not an 8-bit picture')
         if picture.ndim == 2:
@@ -139,7 +139,7 @@ class RgbdFolder:
         return depth
 
     def _depth(self, frame: FolderFrame) -> NDArray[np.uint16]:
-        picture = _read_picture(frame.depth, frame.camera)
+        picture = read_picture(frame.depth, frame.camera)
         if picture.ndim != 2 or picture.dtype != np.uint16:
             raise RecordingError(f'{frame.depth} is {picture.dtype} {picture.shape}, not uint16')
         return picture
@@ -228,7 +228,8 @@ def read_bytes(file: Path) -> NDArray[np.uint8]:
         raise RecordingError(f'{file} can not be read: {error.strerror}') from None
 
 
-def _read_picture(file: Path, camera: PinholeCamera | None) -> NDArray[Any]:
+def read_picture(file: Path, camera: PinholeCamera | None = None) -> NDArray[Any]:
+    """Return the picture of a file, of its camera's size; raises RecordingError."""
     try:
         picture = decode_picture(read_bytes(file))
     except MessageError as error:
