@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import heapq
 import os
 from pathlib import Path
-from types import TracebackType
 
 from adabins_ros.frames.errors import RecordingError
 import zstandard
@@ -103,12 +102,7 @@ class Recording:
     def __enter__(self) -> Recording:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ from contextlib import ExitStack, suppress
 import os
 from pathlib import Path
 import struct
-from types import TracebackType
 from typing import Any, Final, TYPE_CHECKING
 
 from adabins_ros.frames.errors import RecordingError
@@ -69,9 +68,7 @@ class RecordingWriter:
         try:
             self._unfinished = self._stack.enter_context(unfinished_folder(self.path))
             self._writer = Writer(
-                self._unfinished / self.path.stem
-                if self._is_file
-                else self._unfinished / self.path.name,
+                self._unfinished / (self.path.stem if self._is_file else self.path.name),
                 version=_METADATA_VERSION,
                 storage_plugin=StoragePlugin.MCAP,
             )
@@ -89,12 +86,7 @@ class RecordingWriter:
     def __enter__(self) -> RecordingWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
             self.close()
         else:
