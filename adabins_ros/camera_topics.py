@@ -19,6 +19,9 @@ SECONDARY = re.compile(
     r'result|overlay|confidence|disparity|uncertainty|depth/(std|color)|heat_?map|'
     r'(^|[/_])heat([/_0-9]|$)|error'
 )
+# Depth whose pixels lie on those of the colour image.
+REGISTERED = re.compile('aligned|registered|to_color|to_rgb')
+LIDAR = re.compile('lidar|velodyne|ouster|livox|hesai|points_raw|rslidar', re.IGNORECASE)
 # Only a depth node of this package publishes it: what else comes from there is no camera.
 _OF_OURS = '/depth/bin_centers'
 
@@ -144,14 +147,12 @@ def find_truth(topics: Iterable[GraphTopic], image: str) -> str | None:
         if IMAGE in x.types and 'depth' in x.name.lower() and not SECONDARY.search(x.name.lower())
     ]
     if depth:
-        registered = re.compile('aligned|registered|to_color|to_rgb')
         return max(
-            depth, key=lambda x: (bool(registered.search(x)), common_parts(x, image), -len(x))
+            depth, key=lambda x: (bool(REGISTERED.search(x)), common_parts(x, image), -len(x))
         )
     clouds = [x.name for x in others if POINT_CLOUD in x.types]
     clouds = [x for x in clouds if not re.search('depth|camera|stereo|map|accumulated', x)]
-    lidar = re.compile('lidar|velodyne|ouster|livox|hesai|points_raw|rslidar', re.IGNORECASE)
-    return max(clouds, key=lambda x: (bool(lidar.search(x)), -len(x)), default=None)
+    return max(clouds, key=lambda x: (bool(LIDAR.search(x)), -len(x)), default=None)
 
 
 def common_parts(first: str, second: str) -> int:

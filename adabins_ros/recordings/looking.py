@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import re
 from typing import Any
 
-from adabins_ros.camera_topics import POINT_CLOUD
+from adabins_ros.camera_topics import LIDAR, POINT_CLOUD
 from adabins_ros.frames.config import SourceConfig
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.geometry.camera import CameraError, PinholeCamera
@@ -33,7 +33,6 @@ from .truth import decode_depth_image, UNUSABLE
 
 # ROS 1 bags of the old tf package hold the latter.
 TRANSFORMS = ('tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage')
-_LIDAR = re.compile('lidar|velodyne|ouster|livox|hesai|points_raw|rslidar', re.IGNORECASE)
 _FROM_CAMERA = re.compile('depth|camera|stereo|/map|accumulated')
 # Beyond this a depth image holds noise, or its way of saying that it saw nothing.
 _FARTHEST_M = 256.0
@@ -200,7 +199,7 @@ class Look:
             return name
 
         def rank(name: str) -> tuple[bool, bool, int]:
-            by_name = bool(_LIDAR.search(name))
+            by_name = bool(LIDAR.search(name))
             return by_name, not _FROM_CAMERA.search(name), clouds[name].count
 
         return max(clouds, key=rank, default=None)

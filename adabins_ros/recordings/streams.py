@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-import re
 
+from adabins_ros.camera_topics import REGISTERED
 from adabins_ros.frames.config import SourceConfig
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.frames.transforms import StaticTransforms
@@ -17,7 +17,6 @@ from .looking import Look, size_of, Stamps
 from .recording import Recording
 from .truth import Truth
 
-_ALIGNED = re.compile('aligned|registered|to_color|to_rgb')
 # Calibrations that differ by less, relative to the focal length, are of one camera.
 _SAME_CAMERA = 0.01
 
@@ -111,7 +110,7 @@ def _depth_truth(look: Look, depth: str) -> tuple[Truth, list[str]]:
     frame, image_frame = look.frame_id(depth), look.frame_id(image)
     shape, camera = _apart(look, depth)
     asked = look.config.alignment
-    named = bool(_ALIGNED.search(depth.lower()))
+    named = bool(REGISTERED.search(depth.lower()))
     if asked == 'aligned' or (asked == 'auto' and named):
         if not shape:
             told = [f'{camera}, but {depth} is taken as aligned by its name'] if camera else []

@@ -13,6 +13,7 @@ from adabins_ros.camera_topics import (
     common_parts,
     COMPRESSED_IMAGE,
     IMAGE,
+    REGISTERED,
     SECONDARY,
     TRANSPORTS,
 )
@@ -164,7 +165,7 @@ def _image_rank(info: TopicInfo) -> Rank:
 def _depth_rank(info: TopicInfo, image: str) -> Rank:
     name = info.name.lower()
     return (
-        bool(re.search('aligned|registered|to_color|to_rgb', name)),
+        bool(REGISTERED.search(name)),
         common_parts(info.name, image),
         info.msgtype == IMAGE,
         -len(name),
