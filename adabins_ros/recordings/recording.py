@@ -18,7 +18,7 @@ from .recorded_file import DamageError, Item, RecordedFile, WalkedFile
 from .recorded_message import in_words, RecordedMessage
 from .ros1_file import IndexedRos1File, WalkedRos1File
 from .sqlite_file import DamagedSqliteFile, SqliteFile
-from .storage import file_kind, recording_parts, way_out
+from .storage import recording_parts, way_out
 
 _MOST_NAMED = 3
 
@@ -128,7 +128,11 @@ class Recording:
             A topic that is not in the recording, or damage (a DamageError): the text says where.
 
         """
-        self._check_topics(topics or ())
+        missing = [topic for topic in topics or () if topic not in self.topics]
+        if missing:
+            raise RecordingError(
+                f'{self.path} has no topic {", ".join(missing)}; it has {self.describe_topics()}'
+            )
         streams = [
             self._stream(path, file, topics, start_ns)
             for path, file in zip(self._paths, self._files, strict=True)
@@ -146,20 +150,19 @@ class Recording:
         )
 
     def _open(self, path: Path) -> RecordedFile:
-        kind = file_kind(path)
         try:
-            walked = _walked(path, kind) if self._salvage else None
-            file = walked if walked and walked.damage else self._sound(path, kind)
+            walked = _walked(path) if self._salvage else None
+            file = walked if walked and walked.damage else self._sound(path)
         except Exception as error:  # each library lets its own kinds through
             raise self._damage(path, error) from error
         self._stack.callback(file.close)
         return file
 
-    def _sound(self, path: Path, kind: str) -> RecordedFile:
+    def _sound(self, path: Path) -> RecordedFile:
         """Open a file; raises whatever the library raises if it is damaged."""
-        if kind == '.mcap':
+        if path.suffix == '.mcap':
             return McapFile(path)
-        if kind == '.db3':
+        if path.suffix == '.db3':
             return SqliteFile(path)
         try:
             return IndexedRos1File(path)
@@ -174,7 +177,7 @@ class Recording:
     def _damage(self, path: Path, error: Exception) -> DamageError:
         """Return where a file is damaged, as a walk through it finds, and else as it was told."""
         try:
-            found = _walked(path, path.suffix).damage
+            found = _walked(path).damage
         except Exception:  # as above
             found = []
         what = found[0] if found else in_words(error)
@@ -209,13 +212,6 @@ class Recording:
                 raise
             return b''  # found to be damaged when it is decoded
 
-    def _check_topics(self, topics: Collection[str]) -> None:
-        missing = [topic for topic in topics if topic not in self.topics]
-        if missing:
-            raise RecordingError(
-                f'{self.path} has no topic {", ".join(missing)}; it has {self.describe_topics()}'
-            )
-
     def _summarise(self) -> None:
         topics: dict[str, TopicInfo] = {}
         for file in self._files:
@@ -242,6 +238,6 @@ class Recording:
         self.end_ns = max((file.end_ns for file in filled), default=0)
 
 
-def _walked(path: Path, kind: str) -> WalkedFile:
+def _walked(path: Path) -> WalkedFile:
     walked = {'.mcap': DamagedMcapFile, '.db3': DamagedSqliteFile, '.bag': WalkedRos1File}
-    return walked[kind](path)
+    return walked[path.suffix](path)

@@ -66,7 +66,7 @@ def recording_parts(path: Path, *, salvage: bool = False) -> RecordingParts:
         raise RecordingError(f'{path} does not exist; {_EXPECTED}')
     path = path.parent if path.name == 'metadata.yaml' else path
     if not path.is_dir():
-        file_kind(path)
+        _check_kind(path)
         return RecordingParts([path])
     parts = RecordingParts([])
     if (path / 'metadata.yaml').exists():
@@ -78,7 +78,7 @@ def recording_parts(path: Path, *, salvage: bool = False) -> RecordingParts:
             parts.damage.append(str(error))
     for file in sorted(x for x in path.iterdir() if x.suffix in ('.mcap', '.db3')):
         try:
-            file_kind(file)
+            _check_kind(file)
             parts.files.append(file)
         except RecordingError as error:
             if not salvage:
@@ -93,16 +93,8 @@ def recording_parts(path: Path, *, salvage: bool = False) -> RecordingParts:
     )
 
 
-def file_kind(path: Path) -> str:
-    """
-    Return '.bag', '.mcap' or '.db3' by a file's first bytes.
-
-    Raises
-    ------
-    RecordingError
-        Empty, unreadable, no recording, or one under a wrong name.
-
-    """
+def _check_kind(path: Path) -> None:
+    """Refuse a file that is empty, unreadable, no recording, or one under a wrong name."""
     try:
         with path.open('rb') as file:
             head = file.read(16)
@@ -124,7 +116,6 @@ def file_kind(path: Path) -> str:
         raise RecordingError(
             f'{path} is a {_KINDS[found][1]}; rename it so that it ends in {found}'
         )
-    return found
 
 
 def way_out(file: Path) -> str:
@@ -163,7 +154,7 @@ def _described_parts(path: Path) -> RecordingParts:
     if mode == 'file':
         return _unpacked_parts(files)
     for part in files:
-        file_kind(part)
+        _check_kind(part)
     return RecordingParts(files, packed_messages=mode == 'message')
 
 
@@ -179,6 +170,6 @@ def _unpacked_parts(files: list[Path]) -> RecordingParts:
             raise RecordingError(
                 f'{file} can not be unpacked: {in_words(error)}; copy it again'
             ) from None
-        file_kind(target)
+        _check_kind(target)
         unpacked.append(target)
     return RecordingParts(unpacked, unpacked=folder)
