@@ -80,11 +80,6 @@ class FolderLidar:
         return content.view(_POINT)
 
 
-def find_lidar(path: str | os.PathLike[str]) -> FolderLidar | None:
-    """Return the lidar of a folder, None where there is no velodyne/; raises RecordingError."""
-    return FolderLidar(path) if (Path(path) / 'velodyne').is_dir() else None
-
-
 def quaternion(rotation: NDArray[np.float64]) -> dict[str, float]:
     """
     Return a (3, 3) rotation matrix as the fields of a geometry_msgs/Quaternion.

@@ -8,7 +8,7 @@ from typing import Any
 
 from adabins_ros.camera_topics import POINT_CLOUD
 from adabins_ros.frames.errors import RecordingError
-from adabins_ros.frames.kitti_lidar import find_lidar, FolderLidar, quaternion
+from adabins_ros.frames.kitti_lidar import FolderLidar, quaternion
 from adabins_ros.frames.rgbd_folder import FolderFrame, read_bytes, RgbdFolder
 from adabins_ros.messages import (
     camera_info_fields,
@@ -84,7 +84,7 @@ def pack_folder(
         raise RecordingError(
             f'{source.path} has {len(source.frames)} frames; none from {start} to {stop}'
         )
-    lidar = find_lidar(source.path)
+    lidar = FolderLidar(source.path) if (source.path / 'velodyne').is_dir() else None
     with RecordingWriter(output) as writer:
         _write_transforms(writer, frames[0].stamp_ns, lidar)
         for frame in frames:
