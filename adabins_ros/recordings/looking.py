@@ -26,6 +26,7 @@ from .topics import (
     CAMERA_INFO,
     camera_of,
     CameraTopics,
+    encoding_of,
     find_camera_topics,
     PICTURES,
 )
@@ -218,7 +219,7 @@ class Look:
                 if first is None:
                     found.append(_unreadable(name, looked_at))
                     continue
-                kind = getattr(first, 'encoding', '') or getattr(first, 'format', '')
+                kind = encoding_of(first)
                 found.append(f'{name} holds {kind!r}, not 16UC1, 32FC1 or compressedDepth')
         return ''.join(f'; {text}' for text in found)
 
@@ -251,9 +252,8 @@ def _unreadable(topic: str, stamps: Stamps) -> str:
 
 def _is_far(stamps: Stamps, message: RecordedMessage) -> bool:
     """Look at the 1st, 2nd, 4th, 8th ... depth image in metres for what millimetres can't say."""
-    number, first = len(stamps.stamp_ns), stamps.first
-    encoding = getattr(first, 'encoding', '') or getattr(first, 'format', '')
-    if number & (number - 1) or not str(encoding).startswith('32FC1'):
+    number = len(stamps.stamp_ns)
+    if number & (number - 1) or not encoding_of(stamps.first).startswith('32FC1'):
         return False
     try:
         depth = decode_depth_image(message)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 import re
+from typing import Any
 
 from adabins_ros.camera_topics import (
     CAMERA_INFO,
@@ -96,6 +97,11 @@ def colour_topics(recording: Recording) -> list[str]:
     return list({camera_of(topic): topic for topic in reversed(found)}.values())[::-1]
 
 
+def encoding_of(message: Any) -> str:
+    """Return the encoding of an Image, or the format of a CompressedImage."""
+    return str(getattr(message, 'encoding', '') or getattr(message, 'format', ''))
+
+
 def _given(recording: Recording, name: str, types: tuple[str, ...]) -> str:
     name = '/' + name.strip('/')
     for candidate in (name, *(name + transport for transport in TRANSPORTS)):
@@ -140,7 +146,7 @@ def _holds_depth(recording: Recording, info: TopicInfo) -> bool:
         message = next(recording.messages([info.name])).decode()
     except (RecordingError, StopIteration):
         return 'depth' in info.name.lower()
-    text = str(getattr(message, 'encoding', '') or getattr(message, 'format', ''))
+    text = encoding_of(message)
     if text.startswith('mono16') or text == 'png':
         return 'depth' in info.name.lower()
     return text.startswith(('16UC1', '32FC1')) or 'compressedDepth' in text
