@@ -90,6 +90,7 @@ class McapFile(RecordedFile):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._descriptions = _Descriptions(path, self._found)
+        self.others = self._descriptions.others.values()
         self._file = path.open('rb')
         try:
             self._reader: Any = make_reader(self._file, validate_crcs=True)
@@ -110,8 +111,6 @@ class McapFile(RecordedFile):
         except BaseException:
             self._file.close()
             raise
-        finally:
-            self.others = list(self._descriptions.others.values())
 
     def messages(self, channels: Collection[Channel], start_ns: int | None) -> Iterator[Item]:
         """Yield the messages of these channels, by recording time where there is an index."""
@@ -171,7 +170,7 @@ class DamagedMcapFile(WalkedFile):
         self._descriptions = _Descriptions(path, {})
         super().__init__(path)
         self._found = self._descriptions.channels
-        self.others = list(self._descriptions.others.values())
+        self.others = self._descriptions.others.values()
 
     def _walk(self) -> Iterator[Item]:
         with (

@@ -51,14 +51,14 @@ class RecordedFile:
     ----------
     start_ns, end_ns : int
         Times of the first and the last message; both 0 without messages.
-    others : sequence of str
+    others : collection of str
         What channels hold that are no ROS messages.
     damage : sequence of str
         Where it broke and up to which time it was read, for files that were walked through.
 
     """
 
-    others: Sequence[str] = ()
+    others: Collection[str] = ()
     damage: Sequence[str] = ()
     start_ns = end_ns = 0
 
