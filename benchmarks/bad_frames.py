@@ -9,20 +9,16 @@ goes the way of a frame in the node, up to depth and points where it leads to th
 of the first rows tell what is usual. The longest of the rounds counts.
 """
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 import struct
 import time
 from typing import Any
 import zlib
 
 import cv2
-from interleaved import machine, write_figures
+from interleaved import parser_of, show_table, write_figures
 import numpy as np
 from PIL import Image as Picture
-from rich.console import Console
-from rich.table import Table
 
 MEGABYTES = 3 << 20
 """As much as a compressed frame of a camera ever has."""
@@ -154,21 +150,23 @@ def measure(width: int, height: int, rounds: int) -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     """Run the measurement and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = parser_of(__doc__)
     parser.add_argument('--size', default='1920x1080', help='of the camera, WIDTHxHEIGHT')
     parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
     width, height = map(int, options.size.split('x'))
     found = measure(width, height, options.rounds)
-    table = Table(title=f'One frame of {options.size} in the thread that computes\n{machine()}')
-    for heading in ('', 's', 'depth and points', 'said'):
-        table.add_column(heading, justify='left' if heading in ('', 'said') else 'right')
-    for name, row in found.items():
-        table.add_row(name, f'{row["seconds"]:.3f}', str(row['made']), row['said'][:70])
-    Console(width=130).print(table)
-    if options.json:
-        write_figures(options.json, 'bad_frames', found)
+    show_table(
+        f'One frame of {options.size} in the thread that computes',
+        ('', 's', 'depth and points', 'said'),
+        (
+            (name, f'{row["seconds"]:.3f}', row['made'], row['said'][:70])
+            for name, row in found.items()
+        ),
+        texts=('said',),
+        width=130,
+    )
+    write_figures(options.json, 'bad_frames', found)
 
 
 if __name__ == '__main__':

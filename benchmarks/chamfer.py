@@ -7,13 +7,11 @@ Time the bin-centre chamfer against brute force, forward and backward, in one ru
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from adabins_ros.training.losses import BinCentersChamfer
-from interleaved import in_turns, machine, median_ms, speedup, write_figures
+from interleaved import in_turns, median_ms, parser_of, show_table, speedup, write_figures
 import torch
 
 MIN_DEPTH, MAX_DEPTH = 0.1, 10.0
@@ -72,23 +70,28 @@ def compare(bins: int, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = parser_of(__doc__)
     parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
-    print(f'{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}')
-    print(f'{POINTS} points; medians of {options.rounds} rounds, forward and backward')
-    print('bins  brute force      ours  ratio      quartiles  value differs  gradient differs')
     figures = [compare(bins, options.rounds) for bins in BINS]
-    for row in figures:
-        low, high = row['speedup_quartiles']
-        print(
-            f'{row["bins"]:4d}  {row["brute_force_ms"]:8.1f} ms  {row["ours_ms"]:5.1f} ms  '
-            f'{row["speedup"]:5.1f}  {low:5.1f} .. {high:5.1f}  {row["value_difference"]:13.1e}  '
-            f'{row["gradient_difference"]:16.1e}'
-        )
-    if options.json:
-        write_figures(options.json, 'chamfer', figures)
+    show_table(
+        f'{POINTS} points; medians of {options.rounds} rounds, forward and backward; '
+        f'{torch.get_num_threads()} threads, torch {torch.__version__}',
+        ('bins', 'brute force', 'ours', 'faster', 'value differs', 'gradient differs'),
+        (
+            (
+                row['bins'],
+                f'{row["brute_force_ms"]:.1f} ms',
+                f'{row["ours_ms"]:.1f} ms',
+                (row['speedup'], *row['speedup_quartiles']),
+                f'{row["value_difference"]:.1e}',
+                f'{row["gradient_difference"]:.1e}',
+            )
+            for row in figures
+        ),
+        width=99,
+    )
+    write_figures(options.json, 'chamfer', figures)
 
 
 if __name__ == '__main__':

@@ -13,10 +13,8 @@ GPU the engines compute in float16, what they are held against in float32.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 import copy
-from pathlib import Path
 from typing import Any
 
 from adabins_ros import DepthPredictor
@@ -27,9 +25,7 @@ from adabins_ros.inference.engines.onnx_engine import cuda_providers
 from adabins_ros.inference.finding import of_network
 from adabins_ros.model import AdaBins, PRESETS
 from authors_order import authors_forward, authors_predict, network_with_statistics
-from interleaved import in_turns, machine, median_ms, speedup, write_figures
-from rich.console import Console
-from rich.table import Table
+from interleaved import in_turns, median_ms, parser_of, show_table, speedup, write_figures
 import torch
 
 LARGE, LITE = 'adabins-nyu', 'adabins-lite'
@@ -138,13 +134,11 @@ def compare(
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = parser_of(__doc__)
     parser.add_argument('--models', nargs='+', default=[LITE, LARGE], choices=list(PRESETS))
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument('--device', default='cpu', help='cpu, cuda or cuda:N')
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
-    console = Console()
     large = network_with_statistics(LARGE)
     rows = [
         row
@@ -154,27 +148,21 @@ def main() -> None:
     place = f'{torch.get_num_threads()} threads'
     if options.device != 'cpu':
         place = torch.cuda.get_device_name(options.device)
-    console.print(f'{machine()}, {place}, {options.rounds} rounds, quartiles in brackets')
     for title in dict.fromkeys((row['model'], row['what']) for row in rows):
-        table = Table(title=', '.join(title), title_justify='left')
-        for column in ('engine', 'ms', 'as written', "authors' network", 'differs by'):
-            table.add_column(column, no_wrap=True)
-        for row in rows:
-            if (row['model'], row['what']) == title:
-                table.add_row(
-                    row['engine'],
-                    f'{row["ms"]:.1f}',
-                    _ratio(row['against as written']),
-                    _ratio(row.get('against authors')),
-                    f'{row["difference_m"]:.0e} m',
-                )
-        console.print(table)
-    if options.json:
-        write_figures(options.json, 'engines', rows)
-
-
-def _ratio(quartiles: tuple[float, float, float] | None) -> str:
-    return '-' if quartiles is None else '{:.2f}x ({:.2f}-{:.2f})'.format(*quartiles)
+        lines = [
+            (
+                row['engine'],
+                f'{row["ms"]:.1f}',
+                row['against as written'],
+                row.get('against authors'),
+                f'{row["difference_m"]:.0e} m',
+            )
+            for row in rows
+            if (row['model'], row['what']) == title
+        ]
+        headings = ('engine', 'ms', 'as written', "authors' network", 'differs by')
+        show_table(f'{", ".join(title)}; {place}, {options.rounds} rounds', headings, lines)
+    write_figures(options.json, 'engines', rows)
 
 
 if __name__ == '__main__':

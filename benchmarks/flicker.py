@@ -14,7 +14,6 @@ half as far. A drive: zooming into a frame at 10 Hz as if to a wall 2 m away at 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 import tempfile
@@ -26,11 +25,9 @@ from adabins_ros.inference.resizing import resized
 from adabins_ros.inference.smoothing import USUAL_TIME_S
 from adabins_ros.package_files import package_file
 from adabins_ros.recordings import extract_frames
-from interleaved import in_turns, machine, median_ms, write_figures
+from interleaved import in_turns, median_ms, parser_of, show_table, write_figures
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 Picture = NDArray[np.uint8]
 D1 = np.log(1.25)
@@ -143,16 +140,14 @@ def cost(predictor: DepthPredictor, time_s: float, picture: Picture) -> dict[str
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = parser_of(__doc__)
     parser.add_argument('folders', nargs='*', type=Path, help='RGB-D folders')
     parser.add_argument('--model', default='adabins-lite')
     parser.add_argument('--time', type=float, default=USUAL_TIME_S, help='time constant, s')
     parser.add_argument('--changes', type=int, default=30, help='cuts, steps and drives')
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
     predictor = DepthPredictor.from_pretrained(options.model)
-    console = Console(width=120)
-    console.print(f'{predictor.description}; {options.time:g} s; {machine()}')
+    print(f'{predictor.description}; {options.time:g} s')
     with tempfile.TemporaryDirectory() as extracted:
         sample = package_file('samples/living_room.mcap')
         folders = options.folders or extract_frames([sample], extracted)
@@ -160,26 +155,23 @@ def main() -> None:
         jitters = {place.name: place.jitter(options.time) for place in places}
         found = changes(predictor, options.time, places, options.changes)
         costs = cost(predictor, options.time, places[0].picture(0))
-    table = Table()
-    for heading in ('recording', *next(iter(jitters.values()))):
-        table.add_column(heading, justify='left' if heading == 'recording' else 'right')
+    lines = []
     for name, figures in jitters.items():
         frames, *rest = figures.values()
-        table.add_row(name, f'{frames}', *(f'{value:.4f}' for value in rest))
-    console.print(table)
-    table = Table('differs after a', 'frame', 'median', '90 %', 'largest')
+        lines.append([name, frames, *(f'{value:.4f}' for value in rest)])
+    show_table('each recording', ('recording', *next(iter(jitters.values()))), lines, width=120)
+    lines = []
     for name, rows in found.items():
         columns = {'all': np.ravel(rows)}
         if name != 'drive':
             columns = {str(n): np.array(rows)[:, n - 1] for n in (1, 2, 3)}
         for frame, values in columns.items():
             low_to_high = np.percentile(values, [50, 90, 100])
-            table.add_row(name, frame, *(f'{value:.3f}' for value in low_to_high))
-    console.print(table)
-    console.print(', '.join(f'{name} {value:.2f} ms' for name, value in costs.items()))
-    if options.json:
-        figures = {'jitter': jitters, 'changes': found, 'cost_ms': costs}
-        write_figures(options.json, 'flicker', {'model': options.model, **figures})
+            lines.append([name, frame, *(f'{value:.3f}' for value in low_to_high)])
+    show_table('after a change', ('differs after a', 'frame', 'median', '90 %', 'largest'), lines)
+    print(', '.join(f'{name} {value:.2f} ms' for name, value in costs.items()))
+    figures = {'jitter': jitters, 'changes': found, 'cost_ms': costs}
+    write_figures(options.json, 'flicker', {'model': options.model, **figures})
 
 
 if __name__ == '__main__':

@@ -9,7 +9,6 @@ of reading, and the memory of the loader and its workers over an epoch.
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 import tempfile
@@ -24,10 +23,8 @@ from adabins_ros.training.augmentation import Augmentation
 from adabins_ros.training.config import AugmentationConfig
 from adabins_ros.training.dataset import RgbdDataset
 import cv2
-from interleaved import machine, write_figures
+from interleaved import parser_of, show_table, write_figures
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 import torch
 from torch.utils.data import DataLoader
 
@@ -89,23 +86,17 @@ def memory_over_epoch(loader: DataLoader[dict[str, Any]]) -> tuple[float, float]
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument('--frames', type=int, default=480)
     parser.add_argument('--seconds', type=float, default=8, help='per row')
     parser.add_argument('--workers', type=int, default=2)
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    table = Table(title=machine(), title_justify='left')
-    for heading in ('what', 'frames/s', 'memory after'):
-        table.add_column(heading)
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
 
     def add(what: str, rate: float) -> None:
-        memory = memory_mb()
-        table.add_row(what, f'{rate:.0f}', f'{memory:.0f} MB')
-        rows.append({'what': what, 'frames_per_s': rate, 'memory_mb': memory})
+        rows.append({'what': what, 'frames_per_s': rate, 'memory_mb': memory_mb()})
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'noise.mcap'
@@ -128,18 +119,20 @@ def main() -> None:
             rate = count / (time.perf_counter() - start)
             add(f'240x320 with all changes, {options.workers} workers, {epoch}', rate)
         first, last = memory_over_epoch(loader)
-    console = Console()
-    console.print(table)
-    console.print(
+    show_table(
+        'frames',
+        ('what', 'frames/s', 'memory after'),
+        (
+            (row['what'], f'{row["frames_per_s"]:.0f}', f'{row["memory_mb"]:.0f} MB')
+            for row in rows
+        ),
+    )
+    print(
         f'memory with {options.workers} workers: {first:.0f} MB in the first quarter of an epoch, '
         f'{last:.0f} MB in the last'
     )
-    if options.json:
-        figures = {
-            'rows': rows,
-            'epoch_quarters_mb': (first, last),
-        }
-        write_figures(options.json, 'frame_reading', figures)
+    figures = {'rows': rows, 'epoch_quarters_mb': (first, last)}
+    write_figures(options.json, 'frame_reading', figures)
 
 
 if __name__ == '__main__':

@@ -7,17 +7,14 @@ Plot how the latency of the network grows with the size of its input, as written
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 from adabins_ros.inference.deployment import deploy
 from adabins_ros.model import AdaBins, PRESETS
-from interleaved import in_turns, machine, median_ms, speedup, write_figures
+from interleaved import in_turns, machine, median_ms, parser_of, show_table, speedup, write_figures
 import matplotlib
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 import torch
 
 # Height and width, of 3:4; the token limits of a network leave some of them out.
@@ -103,35 +100,34 @@ def draw(figures: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
 def main() -> None:
     """Measure, print the table and draw the plot."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = parser_of(__doc__)
     parser.add_argument('--models', nargs='+', default=['adabins-lite', 'adabins-nyu'])
     parser.add_argument('--rounds', type=int, help='by default 3, and 20 for adabins-lite')
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     parser.add_argument('--plot', type=Path, help='default: the JSON file with .png, if given')
     options = parser.parse_args()
-    figures = {}
-    table = Table(title=f'{machine()}, {torch.get_num_threads()} threads', title_justify='left')
-    for heading in ('model', 'size', 'as written', 'deployed', 'faster', 'quartiles'):
-        table.add_column(heading)
-    for name in options.models:
-        rounds = options.rounds or (20 if name == 'adabins-lite' else 3)
-        figures[name] = measure(name, rounds)
-        for row in figures[name]:
-            low, high = row['speedup_quartiles']
-            table.add_row(
+    figures = {
+        name: measure(name, options.rounds or (20 if name == 'adabins-lite' else 3))
+        for name in options.models
+    }
+    show_table(
+        f'{torch.get_num_threads()} threads',
+        ('model', 'size', 'as written', 'deployed', 'faster'),
+        (
+            (
                 name,
                 '{}x{}'.format(*row['size']),
                 f'{row["as_written_ms"]:.1f} ms',
                 f'{row["deployed_ms"]:.1f} ms',
-                f'{row["speedup"]:.2f}x',
-                f'{low:.2f} .. {high:.2f}',
+                (row['speedup'], *row['speedup_quartiles']),
             )
-    Console().print(table)
+            for name, rows in figures.items()
+            for row in rows
+        ),
+    )
     plot = options.plot or (options.json and options.json.with_suffix('.png'))
     if plot:
         draw(figures, plot)
-    if options.json:
-        write_figures(options.json, 'image_size', figures)
+    write_figures(options.json, 'image_size', figures)
 
 
 if __name__ == '__main__':

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Timing in turns, so that a busy machine slows all alike, and the file that keeps the figures."""
+"""Timing in turns, so that a busy machine slows all alike; options, table and file of figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import argparse
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 import gc
 import json
@@ -12,8 +13,11 @@ from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
 
+from adabins_ros.inference.kept import machine as processor
 from adabins_ros.provenance import environment
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 
 def in_turns(
@@ -61,16 +65,52 @@ def median_ms(seconds: Sequence[float]) -> float:
 
 def machine() -> str:
     """Return the processor, its cores and the load, for the head of a table."""
-    models = [
-        line.split(':', 1)[1].strip()
-        for line in Path('/proc/cpuinfo').read_text().splitlines()
-        if line.startswith('model name')
-    ]
-    return f'{models[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}'
+    return f'{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}'
 
 
-def write_figures(path: Path, name: str, figures: Any) -> None:
-    """Write figures as JSON with machine, date, versions and git revision."""
+def parser_of(doc: str) -> argparse.ArgumentParser:
+    """Return the parser of a benchmark, for its own options; its docstring is the help."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=doc.strip(), formatter_class=raw)
+    parser.add_argument('--json', type=Path, help='also write the figures here')
+    return parser
+
+
+def show_table(
+    title: str,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    texts: Iterable[str] = (),
+    width: int | None = None,
+) -> None:
+    """
+    Print a table below its title and the machine; width None: as wide as the terminal.
+
+    The first column and those that hold texts stand to the left, figures to the right. None is
+    '-', and what `speedup` found a ratio.
+    """
+    table = Table()
+    for heading in headings:
+        left = heading in (headings[0], *texts)
+        table.add_column(heading, justify='left' if left else 'right', overflow='fold')
+    for row in rows:
+        table.add_row(*map(_text, row))
+    console = Console(width=width)
+    console.print(f'{title}\n{machine()}', highlight=False)
+    console.print(table)
+
+
+def _text(cell: object) -> str:
+    if isinstance(cell, tuple):
+        return '{:.2f}x ({:.2f} to {:.2f})'.format(*cell)
+    return '-' if cell is None else str(cell)
+
+
+def write_figures(path: Path | None, name: str, figures: Any) -> None:
+    """Write figures as JSON with machine, date, versions and git revision, if a path is given."""
+    if path is None:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     date = datetime.now(timezone.utc).isoformat(timespec='seconds')
     record = {

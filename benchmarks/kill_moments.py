@@ -11,7 +11,6 @@ from a recording on, which is begun anew or, where it had begun ("whole"), resum
 and must reach its end with all of its files. A row that fails ends the program.
 """
 
-import argparse
 from collections.abc import Callable
 import contextlib
 from functools import partial
@@ -26,7 +25,7 @@ import tempfile
 import time
 from typing import NamedTuple
 
-from interleaved import write_figures
+from interleaved import parser_of, write_figures
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / 'adabins_ros' / 'samples' / 'living_room.mcap'
@@ -113,17 +112,21 @@ def killed_once(kind: Kind, path: Path, after_s: float) -> None:
         sys.exit(f'{path.name}: the process ended by itself, status {status}')
 
 
+def written_once(kind: Kind, path: Path) -> int:
+    """Write in a process of its own, as runtimes start threads; return its status."""
+    child = os.fork()
+    if not child:
+        kind.write(path)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
 def measure(kind: Kind, moments: int, chance: random.Random) -> dict[str, object]:
     """Kill the writing of one kind at so many moments; return what was found."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / kind.name
-        # In a process of its own: runtimes start threads, which a fork does not survive.
         start = time.perf_counter()
-        child = os.fork()
-        if not child:
-            kind.write(path)
-            os._exit(0)
-        os.waitpid(child, 0)
+        written_once(kind, path)
         once_s = time.perf_counter() - start
         parts, whole, left = kind.read(path), 0, 0
         for _ in range(moments):
@@ -134,14 +137,10 @@ def measure(kind: Kind, moments: int, chance: random.Random) -> dict[str, object
                 whole += 1
                 if kind.read(path) != parts:
                     sys.exit(f'{kind.name} has not all of its {parts} parts')
-            child = os.fork()
-            if not child:
-                kind.write(path)
-                os._exit(0)
-            if os.waitpid(child, 0)[1]:
+            if written_once(kind, path):
                 sys.exit(f'{kind.name}: the next start did not go on')
-            if [entry.name for entry in Path(folder).iterdir()] != [kind.name]:
-                names = [entry.name for entry in Path(folder).iterdir()]
+            names = {entry.name for entry in Path(folder).iterdir()}
+            if names != {kind.name}:
                 sys.exit(f'{kind.name}: the next start left of the killed one {names}')
     return {'seconds': round(once_s, 2), 'killed': moments, 'whole': whole, 'left over': left}
 
@@ -200,11 +199,10 @@ def kill_training(moments: int, chance: random.Random) -> dict[str, object]:
 
 def main() -> None:
     """Kill, look, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = parser_of(__doc__)
     parser.add_argument('--moments', type=int, default=50, help='of each kind')
     parser.add_argument('--kinds', nargs='+', metavar='KIND', help='all by default')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
     chance, figures = random.Random(options.seed), {}
     print(f'{"":12}{"one takes":>12}{"killed":>8}{"whole":>8}{"absent":>8}{"left over":>11}')
@@ -220,8 +218,7 @@ def main() -> None:
             f'{absent:>8}{found["left over"]:>11}',
             flush=True,
         )
-    if options.json:
-        write_figures(options.json, 'kill_moments', figures)
+    write_figures(options.json, 'kill_moments', figures)
 
 
 if __name__ == '__main__':

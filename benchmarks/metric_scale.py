@@ -12,8 +12,7 @@ apart. The plain median of the same row, and the median of all true depth, stand
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 import re
 from time import perf_counter
@@ -24,20 +23,13 @@ from adabins_ros.evaluation.simulated_sensors import centre, lidar, Look, row, V
 from adabins_ros.frames import RgbdFolder
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.scale import EvidenceError, MetricScale
-from interleaved import machine, write_figures
+from interleaved import parser_of, show_table, write_figures
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 D1 = np.log(1.25)
 LARGEST_SIDE = 320
 FEWEST = 5
-
-
-def unspoilt(measured: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Leave all beams right."""
-    return measured
 
 
 def near(measured: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -56,14 +48,14 @@ def anything(measured: NDArray[np.float64], rng: np.random.Generator) -> NDArray
 
 
 Spoil = Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float64]]
-WAYS: dict[str, tuple[Look, Spoil]] = {
-    'row': (row, unspoilt),
+WAYS: dict[str, tuple[Look, Spoil | None]] = {
+    'row': (row, None),
     'row, third near': (row, near),
     'row, third far': (row, far),
     'row, third any': (row, anything),
-    'lidar': (lidar, unspoilt),
+    'lidar': (lidar, None),
     'lidar, third any': (lidar, anything),
-    'one range': (centre, unspoilt),
+    'one range': (centre, None),
 }
 
 
@@ -92,7 +84,7 @@ def predict(predictor: DepthPredictor, folder: RgbdFolder, only: str, most: int)
         yield View(*(plane[::step, ::step].copy() for plane in planes), thinned)
 
 
-def views(options: argparse.Namespace, path: str, predictors: list[DepthPredictor]) -> list[View]:
+def views(options: Any, path: str, predictors: list[DepthPredictor]) -> list[View]:
     """Return the views of FOLDER or FOLDER:PATTERN, from the cache if they are there."""
     name, _, only = path.partition(':')
     file = None
@@ -126,7 +118,9 @@ def _camera(width: float, height: float, *rest: float) -> PinholeCamera:
     return PinholeCamera(int(width), int(height), *map(float, rest))
 
 
-def anchored(frames: list[View], step_s: float, look: Look, spoil: Spoil) -> dict[str, float]:
+def anchored(
+    frames: list[View], step_s: float, look: Look, spoil: Spoil | None
+) -> dict[str, float]:
     """Return what MetricScale makes of a recording, and what the plain median would."""
     rng, scale = np.random.default_rng(0), MetricScale()
     result: dict[str, list[float]] = {
@@ -138,8 +132,8 @@ def anchored(frames: list[View], step_s: float, look: Look, spoil: Spoil) -> dic
             predicted, measured, std = look(view)
         except EvidenceError:
             predicted, measured, std = np.zeros((3, 0))
-        wrong = rng.permutation(measured.size)[: round(measured.size / 3)]
-        if spoil is not unspoilt:
+        if spoil is not None:
+            wrong = rng.permutation(measured.size)[: round(measured.size / 3)]
             measured = measured.copy()
             measured[wrong] = spoil(measured[wrong], rng)
         start = perf_counter()
@@ -164,13 +158,12 @@ def anchored(frames: list[View], step_s: float, look: Look, spoil: Spoil) -> dic
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = parser_of(__doc__)
     parser.add_argument('folders', nargs='+', help='RGB-D folders; FOLDER:REGEX takes a part')
     parser.add_argument('--model', default='adabins-lite')
     parser.add_argument('--frames', type=int, default=60, help='most of a folder, thinned evenly')
     parser.add_argument('--step', type=float, default=2.0, help='seconds between frames')
     parser.add_argument('--cache', type=Path, help='where predictions are kept')
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
     predictors: list[DepthPredictor] = []
     figures: dict[str, dict[str, Any]] = {}
@@ -189,35 +182,36 @@ def main() -> None:
             ),
             **{name: anchored(frames, options.step, *way) for name, way in WAYS.items()},
         }
-    console = Console(width=150)
-    console.print(f'{options.model}; {machine()}; {options.step:g} s between frames')
+    print(f'{options.model}; {options.step:g} s between frames')
     for key, title in (('d1', 'd1'), ('plain', 'd1, plain median'), ('covered', 'within one std')):
-        table = Table(title=title, title_justify='left')
-        for heading in ('recording', 'frames', 'as it is', 'true median', *WAYS):
-            table.add_column(heading, justify='left' if heading == 'recording' else 'right')
-        rows = []
-        for name, found in figures.items():
-            rows.append([found['as it is'], found['true median'], *(found[w][key] for w in WAYS)])
-            table.add_row(name, str(found['frames']), *(f'{value:.3f}' for value in rows[-1]))
-        table.add_row('mean', '', *(f'{value:.3f}' for value in np.mean(rows, axis=0)))
-        console.print(table)
-    table = Table(
-        title='frames that were measured, their d1, with their true median', title_justify='left'
-    )
-    for heading in ('way', 'share of frames', 'd1', 'true median'):
-        table.add_column(heading)
+        values = [
+            [found['as it is'], found['true median'], *(found[way][key] for way in WAYS)]
+            for found in figures.values()
+        ]
+        lines = [
+            [name, found['frames'], *_digits(row)]
+            for (name, found), row in zip(figures.items(), values, strict=True)
+        ]
+        lines.append(['mean', '', *_digits(np.mean(values, axis=0))])
+        headings = ('recording', 'frames', 'as it is', 'true median', *WAYS)
+        show_table(title, headings, lines, width=150)
+    lines = []
     for way in WAYS:
-        means = [
+        means = (
             np.nanmean([found[way][key] for found in figures.values()])
             for key in ('measured', 'where', 'median')
-        ]
-        table.add_row(way, *(f'{value:.3f}' for value in means))
-    console.print(table)
+        )
+        lines.append([way, *_digits(means)])
+    headings = ('way', 'share of frames', 'd1', 'true median')
+    show_table('frames that were measured, their d1, with their true median', headings, lines)
     for name in ('row', 'one range'):
         spent = np.mean([found[name]['ms'] for found in figures.values()])
-        console.print(f'update and at, {name}: {spent:.2f} ms')
-    if options.json:
-        write_figures(options.json, 'metric_scale', {'model': options.model, 'sets': figures})
+        print(f'update and at, {name}: {spent:.2f} ms')
+    write_figures(options.json, 'metric_scale', {'model': options.model, 'sets': figures})
+
+
+def _digits(values: Iterable[float]) -> list[str]:
+    return [f'{value:.3f}' for value in values]
 
 
 if __name__ == '__main__':

@@ -9,18 +9,22 @@ back and forth between the embedded default and a copy of its ONNX file. A gap i
 two depth images, in periods of the camera; "without changes" is about as long before.
 """
 
-import argparse
-import os
 from pathlib import Path
 import shutil
-import struct
-import subprocess
-import sys
 import tempfile
 import time
 from typing import Any
 
-from node_under_load import end, environment, memory_mib, ROOT
+from interleaved import parser_of, write_figures
+from node_under_load import (
+    end,
+    keep_apart,
+    memory_mib,
+    ROOT,
+    start_camera,
+    started,
+    Subscriber,
+)
 import numpy as np
 
 WEIGHTS = ROOT / 'adabins_ros' / 'weights' / 'adabins-lite.onnx'
@@ -29,45 +33,28 @@ PAUSE_S = 0.5
 
 def main() -> None:
     """Run the measurement and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = parser_of(__doc__)
     parser.add_argument('--changes', type=int, default=200)
     parser.add_argument('--size', default='640x480', help='WIDTHxHEIGHT of the camera')
     parser.add_argument('--rate', type=float, default=15.0, help='of the camera, Hz')
     parser.add_argument('--engine', default='onnx')
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
-    if 'ADABINS_BENCHMARK' not in os.environ:
-        # Again with the environment set before the middleware reads it.
-        changed = {**environment(), 'ADABINS_BENCHMARK': '1'}
-        os.execve(sys.executable, [sys.executable, __file__, *sys.argv[1:]], changed)
+    keep_apart()
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copy(WEIGHTS, Path(folder) / 'copy.onnx')
         figures = measure(options, [str(copy), 'adabins-lite'])
     for name, value in figures.items():
         print(f'{name:42} {value}')
-    if options.json:
-        from interleaved import write_figures
-
-        write_figures(options.json, 'model_changes', figures)
+    write_figures(options.json, 'model_changes', figures)
 
 
-class Client:
+class Client(Subscriber):
     """Set and read the node's parameters, and note when depth of which stamp arrives."""
 
     def __init__(self) -> None:
-        from diagnostic_msgs.msg import DiagnosticArray
         from rcl_interfaces.srv import GetParameters, SetParameters
-        import rclpy
-        from rclpy.executors import SingleThreadedExecutor
-        from sensor_msgs.msg import Image
 
-        self.node = rclpy.create_node('client')
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.arrivals: list[tuple[float, float]] = []
-        self.diagnosed: dict[str, str] = {}
-        self.node.create_subscription(Image, 'depth/image', self._note, 5, raw=True)
-        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, 5)
+        super().__init__(['depth/image'])
         self._set = self.node.create_client(SetParameters, 'depth_node/set_parameters')
         self._get = self.node.create_client(GetParameters, 'depth_node/get_parameters')
 
@@ -99,31 +86,17 @@ class Client:
         self.executor.spin_until_future_complete(future, timeout_sec=30)
         return future.result()
 
-    def _note(self, data: bytes) -> None:
-        # A serialized message starts with 4 bytes of encapsulation, then its header's stamp.
-        seconds, nanoseconds = struct.unpack_from('<iI', data, 4)
-        self.arrivals.append((time.monotonic(), seconds + nanoseconds / 1e9))
 
-    def _diagnose(self, message: Any) -> None:
-        self.diagnosed.update({pair.key: pair.value for pair in message.status[0].values})
-
-
-def measure(options: argparse.Namespace, models: list[str]) -> dict[str, Any]:
+def measure(options: Any, models: list[str]) -> dict[str, Any]:
     """Run camera, node and client; return the figures."""
     import rclpy
 
     rclpy.init()
     client = Client()
-    clean = {k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'}
-    camera = [sys.executable, str(ROOT / 'benchmarks' / 'node_under_load.py'), '--role', 'camera']
-    camera += ['--sizes', options.size, '--rate', str(options.rate), '--seconds', '100000']
-    eye = subprocess.Popen(camera, env=clean)
-    node = subprocess.Popen(
-        [
-            *(sys.executable, '-m', 'adabins_ros.cli', 'node', '--ros-args', '-p'),
-            *(f'engine:={options.engine}', '--log-level', 'warn'),
-        ],
-        env=clean,
+    eye = start_camera(options.size, options.rate, 100_000)
+    node = started(
+        *('-m', 'adabins_ros.cli', 'node', '--ros-args', '-p', f'engine:={options.engine}'),
+        *('--log-level', 'warn'),
     )
     try:
         while not client.arrivals:
@@ -162,8 +135,7 @@ def measure(options: argparse.Namespace, models: list[str]) -> dict[str, Any]:
     finally:
         for process in (eye, node):
             end(process)
-        client.executor.remove_node(client.node)
-        client.node.destroy_node()
+        client.close()
         rclpy.shutdown()
 
 

@@ -34,6 +34,7 @@ import sys
 import time
 from typing import Any
 
+from interleaved import parser_of, show_table, write_figures
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,21 +106,37 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
-def environment() -> dict[str, str]:
-    """Return an environment in which the processes meet only each other."""
-    profile = str(ROOT / 'config' / 'fastdds.xml')
-    return {
-        **{k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'},
+def keep_apart() -> None:
+    """
+    Begin this program again, once, in an environment where its processes meet only each other.
+
+    The middleware reads it when it is loaded.
+    """
+    if 'ADABINS_BENCHMARK' in os.environ:
+        return
+    changed = {
+        'ADABINS_BENCHMARK': '1',
         'ROS_DOMAIN_ID': str(random.randint(1, 101)),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-        'FASTDDS_DEFAULT_PROFILES_FILE': profile,
+        'FASTDDS_DEFAULT_PROFILES_FILE': str(ROOT / 'config' / 'fastdds.xml'),
         'PYTHONPATH': str(ROOT),
     }
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**_environment(), **changed})
+
+
+def started(*words: str, **options: Any) -> subprocess.Popen[Any]:
+    """Start Python with these words in a process of its own."""
+    return subprocess.Popen([sys.executable, *words], env=_environment(), **options)
+
+
+def _environment() -> dict[str, str]:
+    # The rclpy wheels start each interpreter anew, once, and mark that.
+    return {k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'}
 
 
 def main() -> None:
     """Run the measurement and print its tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = parser_of(__doc__)
     parser.add_argument('--rate', type=float, default=15.0, help='of the camera, Hz')
     parser.add_argument('--seconds', type=float, default=20.0, help='how long each size runs')
     parser.add_argument('--minutes', type=float, help='endurance: this long instead')
@@ -133,23 +150,27 @@ def main() -> None:
     )
     parser.add_argument('--lens', action='store_true', help='the camera has one that distorts')
     parser.add_argument('--parameters', nargs='+', default=[], help="the node's, NAME:=VALUE")
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     parser.add_argument('--role', choices=['camera'], help=argparse.SUPPRESS)
     options = parser.parse_args()
     frames = round((60 * options.minutes if options.minutes else options.seconds) * options.rate)
     if options.role == 'camera':
         camera(frames, options.rate, *map(int, options.sizes[0].split('x')), options.lens)
         return
-    if 'ADABINS_BENCHMARK' not in os.environ:
-        # Again with the environment set before the middleware reads it.
-        changed = {**environment(), 'ADABINS_BENCHMARK': '1'}
-        os.execve(sys.executable, [sys.executable, __file__, *sys.argv[1:]], changed)
+    keep_apart()
     figures = {size: measure(options, size, frames) for size in options.sizes}
-    print_table(figures)
-    if options.json:
-        from interleaved import write_figures
+    names = next(iter(figures.values()))
+    rows = ([name, *(row.get(name, '') for row in figures.values())] for name in names)
+    show_table('Depth node under a camera', ('', *figures), rows, texts=figures, width=99)
+    write_figures(options.json, 'node_under_load', figures)
 
-        write_figures(options.json, 'node_under_load', figures)
+
+def start_camera(size: str, rate_hz: float, seconds: float, *words: str) -> subprocess.Popen[Any]:
+    """Start the camera of this file in a process of its own."""
+    return started(
+        *(__file__, '--role', 'camera', '--sizes', size, '--rate', str(rate_hz)),
+        *('--seconds', str(seconds), *words),
+        stdout=subprocess.DEVNULL,
+    )
 
 
 class Subscriber:
@@ -166,7 +187,8 @@ class Subscriber:
         self.counts: Counter[str] = Counter()
         self.frames: dict[bytes, dict[str, tuple[int, int]]] = defaultdict(dict)
         self.diagnosed: dict[str, str] = {}
-        self.latency_ms: list[float] = []
+        self.arrivals: list[tuple[float, float]] = []
+        """When the last topic arrived, and its stamp, s."""
         self.first_s: float | None = None
         self._last_topic = topics[-1]
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, 5)
@@ -196,7 +218,7 @@ class Subscriber:
             self.first_s = time.monotonic()
         if topic == self._last_topic:
             seconds, nanoseconds = struct.unpack_from('<iI', data, 4)
-            self.latency_ms.append(1e3 * (time.time() - seconds - nanoseconds / 1e9))
+            self.arrivals.append((time.time(), seconds + nanoseconds / 1e9))
 
 
 def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, Any]:
@@ -205,33 +227,21 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
 
     rclpy.init()
     subscriber = Subscriber(options.topics)
-    clean = {k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'}
     load = os.getloadavg()[0]
-    eye = subprocess.Popen(
-        [
-            *(sys.executable, __file__, '--role', 'camera', '--sizes', size),
-            *('--rate', str(options.rate), '--seconds', str(frames / options.rate)),
-            *(['--lens'] if options.lens else []),
-        ],
-        env=clean,
-        stdout=subprocess.DEVNULL,
-    )
-    started = time.monotonic()
-    node = subprocess.Popen(
-        [
-            *(sys.executable, '-m', 'adabins_ros.ros.depth_node', '--ros-args', '-p'),
-            *(f'model:={options.model}', '-p', f'engine:={options.engine}', '-p'),
-            *('camera_height:=1.0', '--log-level', 'warn'),
-            *(word for parameter in options.parameters for word in ('-p', parameter)),
-        ],
-        env=clean,
+    lens = ['--lens'] if options.lens else []
+    eye = start_camera(size, options.rate, frames / options.rate, *lens)
+    before = time.monotonic()
+    node = started(
+        *('-m', 'adabins_ros.ros.depth_node', '--ros-args', '-p', f'model:={options.model}'),
+        *('-p', f'engine:={options.engine}', '-p', 'camera_height:=1.0', '--log-level', 'warn'),
+        *(word for parameter in options.parameters for word in ('-p', parameter)),
     )
     try:
         while subscriber.first_s is None:
             subscriber.executor.spin_once(timeout_sec=0.5)
             if node.poll() is not None:
                 raise SystemExit(f'the node ended with status {node.returncode}')
-            if time.monotonic() - started > FIRST_DEPTH_TIMEOUT_S:
+            if time.monotonic() - before > FIRST_DEPTH_TIMEOUT_S:
                 raise SystemExit(f'no depth of {size} frames in {FIRST_DEPTH_TIMEOUT_S:g} s')
         start_cpu = cpu_seconds(node.pid)
         begun = subscriber.first_s
@@ -251,8 +261,8 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
         libraries = Path(f'/proc/{node.pid}/maps').read_text()
         after_a_minute = next((m for t, m in memory if t >= 60), None)
         # The first frames also plan and allocate, and are measured as the start.
-        steady = subscriber.latency_ms[round(options.rate) :] or subscriber.latency_ms
-        late = np.percentile(steady, [50, 90, 99])
+        steady = subscriber.arrivals[round(options.rate) :] or subscriber.arrivals
+        late = np.percentile([1e3 * (came - stamp) for came, stamp in steady], [50, 90, 99])
         whole = sum(
             set(found) == set(options.topics)
             and len({found[topic] for topic in found if topic in SIZED}) <= 1
@@ -262,7 +272,7 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
             'model': latest.get('model'),
             'camera': f'{size} rgb8 at {options.rate:g} Hz, best effort; load {load:.1f}',
             'subscribed': ', '.join(options.topics),
-            'first depth after (s)': round(begun - started, 2),
+            'first depth after (s)': round(begun - before, 2),
             'processor until then (s)': round(start_cpu, 2),
             'frames sent': frames,
             **{k: int(latest[k]) for k in latest if k.startswith('frames ')},
@@ -298,21 +308,6 @@ def measure(options: argparse.Namespace, size: str, frames: int) -> dict[str, An
             end(process)
         subscriber.close()
         rclpy.shutdown()
-
-
-def print_table(figures: dict[str, dict[str, Any]]) -> None:
-    """Print the figures, one a line, a column for each size."""
-    from interleaved import machine
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f'Depth node under a camera\n{machine()}')
-    for heading in ('', *figures):
-        table.add_column(heading, overflow='fold')
-    columns = list(figures.values())
-    for name in columns[0]:
-        table.add_row(name, *(str(column.get(name, '')) for column in columns))
-    Console(width=99).print(table)
 
 
 if __name__ == '__main__':

@@ -24,20 +24,15 @@ import argparse
 import array
 from collections.abc import Callable
 import contextlib
-import os
-from pathlib import Path
-import subprocess
 import sys
 import time
 from typing import Any
 
 import cv2
-from interleaved import in_turns, machine, median_ms, speedup, write_figures
-from node_under_load import end, environment
+from interleaved import in_turns, median_ms, parser_of, show_table, speedup, write_figures
+from node_under_load import end, keep_apart, started
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 from usual_way import MAX_DEPTH, UsualWay
 
 TOPICS = ('depth', 'std', 'color', 'points')
@@ -227,10 +222,7 @@ def measure(width: int, height: int, rounds: int, only_further: bool) -> dict[st
         for further in FURTHER
         for names in ((further,), ('points', further), ('points',))
     }
-    listener = subprocess.Popen(
-        [sys.executable, __file__, '--role', 'listener'],
-        env={k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'},
-    )
+    listener = started(__file__, '--role', 'listener')
     try:
         _await_subscribers(list(publishers.values()))
         seconds = in_turns(works, rounds, warm_up=5, pause_s=PAUSE_S)
@@ -308,58 +300,58 @@ def listen() -> None:
 
 def main() -> None:
     """Run the measurement and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = parser_of(__doc__)
     parser.add_argument('--size', default='640x480', help='of the frame, WIDTHxHEIGHT')
     parser.add_argument('--rounds', type=int, default=60)
     parser.add_argument('--only-further', action='store_true', help='the second table alone')
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     parser.add_argument('--role', choices=['listener'], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.role == 'listener':
         listen()
         return
-    if 'ADABINS_BENCHMARK' not in os.environ:
-        # Again with the environment set before the middleware reads it.
-        changed = {**environment(), 'ADABINS_BENCHMARK': '1'}
-        os.execve(sys.executable, [sys.executable, __file__, *sys.argv[1:]], changed)
+    keep_apart()
     width, height = map(int, options.size.split('x'))
     figures = measure(width, height, options.rounds, options.only_further)
-    print_table(figures)
-    if options.json:
-        write_figures(options.json, 'ros_side', figures)
+    show_tables(figures)
+    write_figures(options.json, 'ros_side', figures)
 
 
-def print_table(figures: dict[str, Any]) -> None:
-    """Print the time of each way and its ratio."""
-    table = Table(
-        title=f'ROS side of {figures["image"]}: decode, depth, std, colour, cloud, publish\n'
-        f'usual way by {figures["usual way by"]}\n'
-        f'{machine()}'
+def show_tables(figures: dict[str, Any]) -> None:
+    """Print the time of each way and its ratio, of each further product and source of scale."""
+    rows = [
+        (
+            name,
+            f'{row["median_ms"]:.1f}',
+            '{:.1f} to {:.1f}'.format(*row['quartiles_ms']),
+            row['x array'],
+            row['x list'],
+        )
+        for name, row in figures.items()
+        if isinstance(row, dict) and 'median_ms' in row
+    ]
+    if rows:
+        show_table(
+            f'ROS side of {figures["image"]}: decode, depth, std, colour, cloud, publish\n'
+            f'usual way by {figures["usual way by"]}',
+            ('', 'ms', 'quartiles', 'x array', 'x list'),
+            rows,
+            width=99,
+        )
+    show_table(
+        f'Further products; the points take {figures["points_ms"]:.1f} ms',
+        ('', 'ms', 'ms beside points', 'x points'),
+        (
+            (name, f'{row["alone_ms"]:.2f}', f'{row["beside_ms"]:.2f}', row['x points'])
+            for name, row in figures['costs'].items()
+        ),
+        width=99,
     )
-    ratios = ('x array', 'x list')
-    for heading in ('', 'ms', 'quartiles', *ratios):
-        table.add_column(heading, justify='right' if heading else 'left')
-    for name, row in figures.items():
-        if isinstance(row, dict) and 'median_ms' in row:
-            table.add_row(
-                name,
-                f'{row["median_ms"]:.1f}',
-                '{:.1f} to {:.1f}'.format(*row['quartiles_ms']),
-                *('{:.1f} ({:.1f} to {:.1f})'.format(*row[ratio]) for ratio in ratios),
-            )
-    further = Table(title=f'Further products; the points take {figures["points_ms"]:.1f} ms')
-    for heading in ('', 'ms', 'ms beside points', 'x points'):
-        further.add_column(heading, justify='right' if heading else 'left')
-    for name, row in figures['costs'].items():
-        ratio = '{:.2f} ({:.2f} to {:.2f})'.format(*row['x points'])
-        further.add_row(name, f'{row["alone_ms"]:.2f}', f'{row["beside_ms"]:.2f}', ratio)
-    scale = Table(title='The true scale: a frame anchored by each source')
-    scale.add_column('')
-    scale.add_column('ms', justify='right')
-    for name, spent_ms in figures['scale_ms'].items():
-        scale.add_row(name, f'{spent_ms:.2f}')
-    for each in (table, further, scale) if table.row_count else (further, scale):
-        Console(width=99).print(each)
+    show_table(
+        'The true scale: a frame anchored by each source',
+        ('', 'ms'),
+        ((name, f'{spent_ms:.2f}') for name, spent_ms in figures['scale_ms'].items()),
+        width=99,
+    )
 
 
 if __name__ == '__main__':

@@ -12,7 +12,6 @@ no error; one that says free (+Inf) where something stands is too far.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,9 @@ from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.geometry.depth_encoding import range_to_show
 from adabins_ros.geometry.gates import flying_pixels, valid_points
 from adabins_ros.geometry.laser_scan import Scan, scan_depth
-from interleaved import machine, write_figures
+from interleaved import parser_of, show_table, write_figures
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 TOO_FAR = 1.3
 COLUMNS = ('pitch', 'frames', 'depth', 'scan', 'ratio', 'too far', 'too near', 'NaN')
@@ -109,7 +106,7 @@ def measure(root: Path, predictor: DepthPredictor, options: Any) -> dict[str, fl
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = parser_of(__doc__)
     parser.add_argument('folders', nargs='+', type=Path)
     parser.add_argument('--model', default='adabins-lite')
     parser.add_argument('--step', type=int, default=1, help='take every n-th frame')
@@ -118,18 +115,16 @@ def main() -> None:
     parser.add_argument('--max-height', type=float, default=1.0)
     parser.add_argument('--sure-std', type=float, default=0.0)
     parser.add_argument('--max-std-ratio', type=float, default=0.0)
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
     predictor = DepthPredictor.from_pretrained(options.model)
     figures = {root.name: measure(root, predictor, options) for root in options.folders}
-    table = Table(title=f'Scan and depth against the truth\n{options.model}; {machine()}')
-    for heading in ('', *COLUMNS):
-        table.add_column(heading, justify='right' if heading else 'left')
-    for name, row in figures.items():
-        table.add_row(name, *(f'{row[key]:.3g}' for key in COLUMNS))
-    Console(width=99).print(table)
-    if options.json:
-        write_figures(options.json, 'scan_errors', figures)
+    show_table(
+        f'Scan and depth against the truth; {options.model}',
+        ('', *COLUMNS),
+        ([name, *(f'{row[key]:.3g}' for key in COLUMNS)] for name, row in figures.items()),
+        width=99,
+    )
+    write_figures(options.json, 'scan_errors', figures)
 
 
 if __name__ == '__main__':

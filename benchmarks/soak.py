@@ -13,24 +13,20 @@ images that were sent, "newer came" were displaced by a newer one while the netw
 heard" never reached the node, and "lost" reached it and led to nothing that it counts.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Callable
 import os
 from pathlib import Path
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from typing import Any
 
-from interleaved import write_figures
-from node_under_load import end, environment, memory_mib, ROOT
+from interleaved import parser_of, show_table, write_figures
+from node_under_load import end, keep_apart, memory_mib, ROOT, started
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 WEIGHTS = ROOT / 'adabins_ros' / 'weights' / 'adabins-lite.onnx'
 EVENTS_S = {
@@ -244,22 +240,17 @@ def measured(around: Surroundings, pids: list[int], before: dict[str, int]) -> d
 
 def main() -> None:
     """Run the soak and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = parser_of(__doc__)
     parser.add_argument('--minutes', type=float, default=60.0)
     parser.add_argument('--size', default='640x480', help='WIDTHxHEIGHT of the camera')
     parser.add_argument('--rate', type=float, default=30.0, help='of the camera, Hz')
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
-    if 'ADABINS_BENCHMARK' not in os.environ:
-        # Again with the environment set before the middleware reads it.
-        changed = {**environment(), 'ADABINS_BENCHMARK': '1'}
-        os.execve(sys.executable, [sys.executable, __file__, *sys.argv[1:]], changed)
+    keep_apart()
     import rclpy
 
     rclpy.init()
     width, height = (int(side) for side in options.size.split('x'))
-    clean = {k: v for k, v in os.environ.items() if k != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'}
-    command = (sys.executable, '-m', 'adabins_ros.cli', 'node', '--ros-args')
+    command = ('-m', 'adabins_ros.cli', 'node', '--ros-args')
     parts = round(options.minutes / 10) if options.minutes >= 20 else 10
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -267,7 +258,7 @@ def main() -> None:
         around = Surroundings(width, height, [str(copy), 'adabins-lite'])
         usual = ('-p', 'engine:=onnx', '--log-level', 'fatal')
         second = ('-r', f'__ns:=/{SECOND}', '-p', f'cameras:=[{",".join(CAMERAS)}]')
-        nodes = [subprocess.Popen([*command, *usual, *more], env=clean) for more in ((), second)]
+        nodes = [started(*command, *usual, *more) for more in ((), second)]
         pids = [node.pid for node in nodes]
         try:
             while not (around.latencies and around.seconds_depth):
@@ -287,13 +278,15 @@ def main() -> None:
                 end(node)
             around.node.destroy_node()
             rclpy.shutdown()
-    table = Table(title=f'{options.size} at {options.rate:g} Hz for {options.minutes:g} minutes')
-    for name in ('minutes', *rows[0]):
-        table.add_column(name, justify='right')
-    for number, row in enumerate(rows, 1):
-        table.add_row(f'{number * options.minutes / parts:g}', *map(str, row.values()))
-    console = Console(width=160)
-    console.print(table)
+    show_table(
+        f'{options.size} at {options.rate:g} Hz for {options.minutes:g} minutes',
+        ('minutes', *rows[0]),
+        (
+            [f'{number * options.minutes / parts:g}', *row.values()]
+            for number, row in enumerate(rows, 1)
+        ),
+        width=160,
+    )
     first, last = rows[0], rows[-1]
     summary = {
         'memory, last to first row (%)': round(
@@ -308,9 +301,8 @@ def main() -> None:
         **{f'event: {name}': count for name, count in sorted(around.happened.items())},
     }
     for name, value in summary.items():
-        console.print(f'{name:42} {value}', highlight=False)
-    if options.json:
-        write_figures(options.json, 'soak', {'rows': rows, **summary})
+        print(f'{name:42} {value}')
+    write_figures(options.json, 'soak', {'rows': rows, **summary})
 
 
 if __name__ == '__main__':

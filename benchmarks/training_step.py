@@ -10,17 +10,13 @@ each part of the step alone. The frames are random, all of their depth is known.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from adabins_ros.model import AdaBins, PRESETS
 from adabins_ros.training.config import TrainingConfig
 from adabins_ros.training.module import DepthTraining
-from interleaved import in_turns, machine, median_ms, speedup, write_figures
-from rich.console import Console
-from rich.table import Table
+from interleaved import in_turns, median_ms, parser_of, show_table, speedup, write_figures
 import torch
 
 LITE = 'adabins-lite'
@@ -73,24 +69,19 @@ def measure(batch_size: int, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = parser_of(__doc__)
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--rounds', type=int, default=8)
-    parser.add_argument('--json', type=Path, help='also write the figures here')
     options = parser.parse_args()
     figures = measure(options.batch, options.rounds)
     threads = torch.get_num_threads()
-    table = Table(title=f'{LITE}, {machine()}, {threads} threads, {options.rounds} rounds')
-    for column in ('step of', *WORKS, 'faster'):
-        table.add_column(column)
-    table.add_row(
-        f'{options.batch} images',
-        *(f'{figures[f"{name}, ms"]:.0f} ms' for name in WORKS),
-        '{:.2f}x ({:.2f} to {:.2f})'.format(*figures['speedup']),
+    times = (f'{figures[f"{name}, ms"]:.0f} ms' for name in WORKS)
+    show_table(
+        f'{LITE}, {threads} threads, {options.rounds} rounds',
+        ('step of', *WORKS, 'faster'),
+        [[f'{options.batch} images', *times, figures['speedup']]],
     )
-    Console().print(table)
-    if options.json:
-        write_figures(options.json, 'training_step', figures)
+    write_figures(options.json, 'training_step', figures)
 
 
 if __name__ == '__main__':
