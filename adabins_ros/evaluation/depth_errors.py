@@ -63,6 +63,10 @@ class DepthErrors:
     images: int = 0
 
 
+NAMES = tuple(one.name for one in fields(DepthErrors) if one.name not in ('pixels', 'images'))
+"""Of the figures, in their order; what else DepthErrors holds counts what they are of."""
+
+
 def depth_errors(
     prediction: NDArray[Any], truth: NDArray[Any], min_depth: float, max_depth: float
 ) -> DepthErrors:
@@ -162,11 +166,7 @@ def average(errors: Iterable[DepthErrors]) -> DepthErrors:
     counted = [error for error in errors if error.pixels]
     if not counted:
         return DepthErrors()
-    means = {
-        field.name: float(np.mean([getattr(error, field.name) for error in counted]))
-        for field in fields(DepthErrors)
-        if field.name not in ('pixels', 'images')
-    }
+    means = {name: float(np.mean([getattr(error, name) for error in counted])) for name in NAMES}
     return DepthErrors(
         **means,
         pixels=sum(error.pixels for error in counted),

@@ -29,7 +29,32 @@ def valid_depth(truth: torch.Tensor, min_depth: float, max_depth: float) -> torc
     return (truth > min_depth) & (truth < max_depth)
 
 
-class SILog(nn.Module):
+class _DepthLoss(nn.Module):
+    """
+    Compares what the network says with the truth in its depth range.
+
+    Parameters
+    ----------
+    min_depth, max_depth : float
+        The network's depth range, m.
+
+    """
+
+    def __init__(self, min_depth: float, max_depth: float) -> None:
+        super().__init__()
+        self.min_depth, self.max_depth = min_depth, max_depth
+
+    def log_error(
+        self, prediction: torch.Tensor, truth: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ln prediction - ln truth of two of one size, and where the truth can teach."""
+        valid = valid_depth(truth, self.min_depth, self.max_depth)
+        # 1 m in place of unknown depth: its logarithm is finite, and so is the gradient.
+        truth = torch.where(valid, truth, 1.0)
+        return torch.log(prediction.clamp_min(_SMALLEST_DEPTH_M)) - torch.log(truth), valid
+
+
+class SILog(_DepthLoss):
     """
     Scale-invariant log loss over all valid pixels of the batch (equation 4).
 
@@ -49,8 +74,7 @@ class SILog(nn.Module):
     def __init__(
         self, min_depth: float, max_depth: float, *, lambda_: float = 0.85, alpha: float = 10.0
     ) -> None:
-        super().__init__()
-        self.min_depth, self.max_depth = min_depth, max_depth
+        super().__init__(min_depth, max_depth)
         self.lambda_, self.alpha = lambda_, alpha
 
     def forward(
@@ -79,11 +103,7 @@ class SILog(nn.Module):
             Scalar; 0 with zero gradients if no pixel is valid.
 
         """
-        prediction, truth = resize_like(prediction, truth), truth.float()
-        valid = valid_depth(truth, self.min_depth, self.max_depth)
-        # 1 m in place of unknown depth: its logarithm is finite, and so is the gradient.
-        truth = torch.where(valid, truth, 1.0)
-        error = torch.log(prediction.clamp_min(_SMALLEST_DEPTH_M)) - torch.log(truth)
+        error, valid = self.log_error(resize_like(prediction, truth), truth.float())
         error = torch.where(valid, error, 0.0)
         if scale_known is not None:
             known = scale_known.view(-1, 1, 1, 1)
@@ -99,25 +119,15 @@ class SILog(nn.Module):
         return torch.where(valid.any(), loss, loss * 0.0)
 
 
-class LogGradient(nn.Module):
+class LogGradient(_DepthLoss):
     """
     Difference of the edges of log depth, at four scales (Li and Snavely, CVPR 2018, L_grad).
 
     The mean over neighbouring valid pixels of |dx g| + |dy g|, with g = ln prediction - ln truth,
     in every, every second, fourth and eighth pixel of the prediction; then the mean over scales.
-
-    Parameters
-    ----------
-    min_depth, max_depth : float
-        The network's depth range, m.
-
     """
 
     scales = (1, 2, 4, 8)
-
-    def __init__(self, min_depth: float, max_depth: float) -> None:
-        super().__init__()
-        self.min_depth, self.max_depth = min_depth, max_depth
 
     def forward(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """
@@ -138,9 +148,7 @@ class LogGradient(nn.Module):
         """
         prediction = prediction.float()
         truth = functional.interpolate(truth.float(), size=prediction.shape[-2:], mode='nearest')
-        valid = valid_depth(truth, self.min_depth, self.max_depth)
-        error = torch.log(prediction.clamp_min(_SMALLEST_DEPTH_M))
-        error = error - torch.log(torch.where(valid, truth, 1.0))
+        error, valid = self.log_error(prediction, truth)
         loss = error.new_zeros(())
         for scale in self.scales:
             there, level = valid[..., ::scale, ::scale], error[..., ::scale, ::scale]
@@ -152,7 +160,7 @@ class LogGradient(nn.Module):
         return loss / len(self.scales)
 
 
-class StdLikelihood(nn.Module):
+class StdLikelihood(_DepthLoss):
     """
     Negative log-likelihood of the log depth error under a Laplace distribution of the network's.
 
@@ -160,17 +168,7 @@ class StdLikelihood(nn.Module):
     depth; the mean over all valid pixels of the batch (Kendall and Gal, NIPS 2017, section 3, with
     the likelihood of an L1 loss). It teaches the spread of the bins alone: g and the depth are
     taken as given, so the depth is left to SILog.
-
-    Parameters
-    ----------
-    min_depth, max_depth : float
-        The network's depth range, m.
-
     """
-
-    def __init__(self, min_depth: float, max_depth: float) -> None:
-        super().__init__()
-        self.min_depth, self.max_depth = min_depth, max_depth
 
     def forward(
         self, prediction: torch.Tensor, std: torch.Tensor, truth: torch.Tensor
@@ -192,16 +190,13 @@ class StdLikelihood(nn.Module):
 
         """
         prediction, std = resize_like(prediction.detach(), truth), resize_like(std, truth)
-        truth = truth.float()
-        valid = valid_depth(truth, self.min_depth, self.max_depth)
-        prediction = prediction.clamp_min(_SMALLEST_DEPTH_M)
-        error = (torch.log(prediction) - torch.log(torch.where(valid, truth, 1.0))).abs()
-        spread = (std / prediction).clamp_min(_SMALLEST_SPREAD)
-        likelihood = torch.log(spread) + math.sqrt(2) * error / spread
+        error, valid = self.log_error(prediction, truth.float())
+        spread = (std / prediction.clamp_min(_SMALLEST_DEPTH_M)).clamp_min(_SMALLEST_SPREAD)
+        likelihood = torch.log(spread) + math.sqrt(2) * error.abs() / spread
         return torch.where(valid, likelihood, 0.0).sum() / valid.sum().clamp_min(1)
 
 
-class BinCentersChamfer(nn.Module):
+class BinCentersChamfer(_DepthLoss):
     """
     Bidirectional chamfer distance between bin centres and true depths (equation 5).
 
@@ -209,17 +204,7 @@ class BinCentersChamfer(nn.Module):
     mean over the true depths of that to the nearest bin; then the mean over images. Depth has one
     dimension: between two centres that follow each other only these, and only the lowest and the
     highest depth there, can be nearest. So it is exact without the N x P matrix of distances.
-
-    Parameters
-    ----------
-    min_depth, max_depth : float
-        The network's depth range, m.
-
     """
-
-    def __init__(self, min_depth: float, max_depth: float) -> None:
-        super().__init__()
-        self.min_depth, self.max_depth = min_depth, max_depth
 
     def forward(self, bin_centers: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """

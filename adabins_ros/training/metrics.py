@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, fields
+from dataclasses import astuple
 import math
-from typing import Any
 
-from adabins_ros.evaluation.depth_errors import depth_errors, DepthErrors
+from adabins_ros.evaluation.depth_errors import depth_errors, NAMES
 from adabins_ros.evaluation.scale_factor import frame_factor, scale_factor
+from adabins_ros.evaluation.uncertainty import ONE_STD_SHARE
 import numpy as np
 import torch
 from torchmetrics import Metric
 
-NAMES = tuple(x.name for x in fields(DepthErrors) if x.name not in ('pixels', 'images'))
-_ONE_STD_SHARE = math.erf(1 / math.sqrt(2))
 # Bins for errors in standard deviations, 1 % a step.
 _LOWEST, _HIGHEST, _STEPS = -4.0, 4.0, 1851
 _SMALLEST_STD_M = 1e-9
@@ -22,33 +20,46 @@ _SMALLEST_STD_M = 1e-9
 _FACTOR_STEP, _FACTOR_STEPS = 0.002, 2000
 
 
-class DepthErrorMetric(Metric):
+class _DepthMetric(Metric):
     """
-    The errors of `adabins_ros.evaluation.depth_errors` per image, averaged over images.
-
-    The state is the sum over images and their number, so the processes of a run add up to what
-    one process would say. Images without valid truth do not count.
+    Compares depth with the truth in a range.
 
     Parameters
     ----------
     min_depth, max_depth : float
-        Range of the evaluation, m.
+        Truth outside does not count, m.
+    zeros : torch.Tensor
+        The states by name; those of the processes of a run are added up.
 
     """
 
     is_differentiable = False
     higher_is_better = None
     full_state_update = False
+
+    def __init__(self, min_depth: float, max_depth: float, **zeros: torch.Tensor) -> None:
+        super().__init__()
+        self.min_depth, self.max_depth = min_depth, max_depth
+        for name, zero in zeros.items():
+            # A Metric's state keeps its dtype when the module around it is cast.
+            self.add_state(name, zero, dist_reduce_fx='sum')
+
+
+class DepthErrorMetric(_DepthMetric):
+    """
+    The errors of `adabins_ros.evaluation.depth_errors` per image, averaged over images.
+
+    The state is the sum over images and their number, so the processes of a run add up to what
+    one process would say. Images without valid truth do not count.
+    """
+
     sums: torch.Tensor
     images: torch.Tensor
 
-    def __init__(self, min_depth: float, max_depth: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.min_depth, self.max_depth = min_depth, max_depth
+    def __init__(self, min_depth: float, max_depth: float) -> None:
         sums = torch.zeros(len(NAMES), dtype=torch.float64)
-        # A Metric's state keeps its dtype when the module around it is cast.
-        self.add_state('sums', sums, dist_reduce_fx='sum')
-        self.add_state('images', torch.zeros((), dtype=torch.int64), dist_reduce_fx='sum')
+        images = torch.zeros((), dtype=torch.int64)
+        super().__init__(min_depth, max_depth, sums=sums, images=images)
 
     def update(self, prediction: torch.Tensor, truth: torch.Tensor) -> None:
         """
@@ -78,29 +89,18 @@ class DepthErrorMetric(Metric):
         return dict(zip(NAMES, means.unbind(), strict=True))
 
 
-class ScaleFactorMetric(Metric):
+class ScaleFactorMetric(_DepthMetric):
     """
     Find the factor on depth that the images ask for, as `adabins_ros.evaluation.scale_factor`.
 
     The state is a histogram of the images' factors, so the processes of a run add up.
-
-    Parameters
-    ----------
-    min_depth, max_depth : float
-        Truth outside does not count, m.
-
     """
 
-    is_differentiable = False
-    higher_is_better = None
-    full_state_update = False
     histogram: torch.Tensor
 
-    def __init__(self, min_depth: float, max_depth: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.min_depth, self.max_depth = min_depth, max_depth
+    def __init__(self, min_depth: float, max_depth: float) -> None:
         histogram = torch.zeros(2 * _FACTOR_STEPS + 1, dtype=torch.int64)
-        self.add_state('histogram', histogram, dist_reduce_fx='sum')
+        super().__init__(min_depth, max_depth, histogram=histogram)
 
     def update(self, prediction: torch.Tensor, truth: torch.Tensor) -> None:
         """Add a batch; (B, 1, H, W), m, truth 0 or NaN where unknown."""
@@ -123,30 +123,19 @@ class ScaleFactorMetric(Metric):
         }
 
 
-class StdCalibration(Metric):
+class StdCalibration(_DepthMetric):
     """
     Find the factor on the standard deviation that has 68.3 % of the truth within one.
 
     As for a normal distribution. The state is a histogram of errors in standard deviations, to
     which each image adds one in all, so the processes of a run add up to one answer.
-
-    Parameters
-    ----------
-    min_depth, max_depth : float
-        Truth outside does not count, m.
-
     """
 
-    is_differentiable = False
-    higher_is_better = None
-    full_state_update = False
     histogram: torch.Tensor
 
-    def __init__(self, min_depth: float, max_depth: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.min_depth, self.max_depth = min_depth, max_depth
+    def __init__(self, min_depth: float, max_depth: float) -> None:
         histogram = torch.zeros(_STEPS, dtype=torch.float64)
-        self.add_state('histogram', histogram, dist_reduce_fx='sum')
+        super().__init__(min_depth, max_depth, histogram=histogram)
 
     def update(self, prediction: torch.Tensor, std: torch.Tensor, truth: torch.Tensor) -> None:
         """
@@ -171,6 +160,6 @@ class StdCalibration(Metric):
     def compute(self) -> torch.Tensor:
         """Return the factor, a scalar; NaN if no pixel had truth and a standard deviation."""
         total = self.histogram.sum()
-        reached = torch.searchsorted(self.histogram.cumsum(0), _ONE_STD_SHARE * total)
+        reached = torch.searchsorted(self.histogram.cumsum(0), ONE_STD_SHARE * total)
         exponent = _LOWEST + reached / (_STEPS - 1) * (_HIGHEST - _LOWEST)
         return torch.where(total > 0, 10**exponent, torch.nan)

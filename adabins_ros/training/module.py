@@ -85,11 +85,11 @@ class DepthTraining(pl.LightningModule):
         self.scale_factor = ScaleFactorMetric(low, high)
         if config.network.freeze_encoder:
             network.encoder.requires_grad_(False)
-        self._keeps_norms = config.network.keeps_batch_norms(network.config.trained)
-        if self._keeps_norms:
-            for module in network.modules():
-                if isinstance(module, BATCH_NORMS):
-                    module.requires_grad_(False)
+        keeps_norms = config.network.keeps_batch_norms(network.config.trained)
+        norms = (module for module in network.modules() if isinstance(module, BATCH_NORMS))
+        self._kept_norms = list(norms) if keeps_norms else []
+        for norm in self._kept_norms:
+            norm.requires_grad_(False)
 
     def forward(self, image: torch.Tensor) -> DepthDistribution:
         """Estimate depth; as AdaBins."""
@@ -103,10 +103,8 @@ class DepthTraining(pl.LightningModule):
         super().train(mode)
         if self.config.network.freeze_encoder:
             self.network.encoder.eval()
-        if self._keeps_norms:
-            for module in self.network.modules():
-                if isinstance(module, BATCH_NORMS):
-                    module.eval()
+        for norm in self._kept_norms:
+            norm.eval()
         return self
 
     def on_fit_start(self) -> None:
@@ -192,9 +190,8 @@ class DepthTraining(pl.LightningModule):
             **self.scale_factor.compute(),
             'std_factor': self.std_calibration.compute(),
         }
-        self.errors.reset()
-        self.scale_factor.reset()
-        self.std_calibration.reset()
+        for metric in (self.errors, self.scale_factor, self.std_calibration):
+            metric.reset()
         # Computed over all processes already.
         self.log_dict({f'validation/{name}': value.float() for name, value in errors.items()})
 
