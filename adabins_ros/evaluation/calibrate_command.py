@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from adabins_ros.command_line import DepthRange, Device, InferenceSize, run_command, settings_among
+from adabins_ros.evaluation.evaluate_command import Every, Start, Stop, with_progress
 import typer
 
 
@@ -29,11 +30,9 @@ def calibrate(
         ),
     ] = None,
     model: Annotated[str, typer.Option(help='Preset or model file.')] = 'adabins-lite',
-    start: Annotated[
-        int | None, typer.Option(help='First frame of each source; -50: the last 50 frames.')
-    ] = None,
-    stop: Annotated[int | None, typer.Option(help='Frame after the last one.')] = None,
-    every: Annotated[int | None, typer.Option(min=1, help='Every N-th frame.')] = None,
+    start: Start = None,
+    stop: Stop = None,
+    every: Every = None,
     depth_range: DepthRange = None,
     inference_size: InferenceSize = None,
     device: Device = 'auto',
@@ -50,8 +49,6 @@ def calibrate(
     from adabins_ros.evaluation.scale_factor import frame_factor, scale_factor
     from adabins_ros.frames import is_rgbd_folder
     from adabins_ros.inference.predictor import DepthPredictor
-    from rich.console import Console
-    from rich.progress import track
 
     words = more or []
     overrides = settings_among(words)
@@ -71,14 +68,7 @@ def calibrate(
     protocol = choose_protocol(kind, own_range)
     factors: dict[str, list[float]] = {}
     reasons = []
-    read = track(
-        frames.read(),
-        'comparing',
-        total=len(frames),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    for number, sample in read:
+    for number, sample in with_progress(frames.read(), 'comparing', len(frames)):
         if isinstance(sample, Exception):
             reasons.append(f'{frames.name(number)}: {sample}')
             continue

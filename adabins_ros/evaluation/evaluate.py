@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 import math
-from typing import Protocol as Interface
 from typing import TYPE_CHECKING
 
 from adabins_ros.evaluation.depth_errors import (
@@ -31,22 +30,10 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from adabins_ros.inference.estimate import DepthEstimate
+    from adabins_ros.inference.predictor import DepthPredictor
 
 Read = tuple[int, RgbdSample | Exception]
 """Number of a frame, and the frame or why it is unusable."""
-
-
-class Predictor(Interface):
-    """Anything that predicts, such as a DepthPredictor."""
-
-    def predict(
-        self,
-        image: NDArray[np.uint8],
-        focal_length_px: float | None = None,
-        smoothing: Smoothing | None = None,
-    ) -> DepthEstimate:
-        """Estimate the depth of one image."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -165,7 +152,7 @@ class Evaluation:
 
 
 def evaluate(
-    predictor: Predictor,
+    predictor: DepthPredictor,
     frames: Frames,
     protocol: Protocol,
     progress: Callable[[Iterable[Read]], Iterable[Read]] = iter,
@@ -177,7 +164,7 @@ def evaluate(
 
     Parameters
     ----------
-    predictor : Predictor
+    predictor : DepthPredictor
         With its options, such as flip averaging.
     frames : Frames
         What to predict.
@@ -225,7 +212,7 @@ def evaluate(
 
 
 def predict(
-    predictor: Predictor,
+    predictor: DepthPredictor,
     sample: RgbdSample,
     protocol: Protocol,
     smoothing: Smoothing | None = None,

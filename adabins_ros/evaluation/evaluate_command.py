@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +14,13 @@ import typer
 
 if TYPE_CHECKING:
     from adabins_ros.evaluation.evaluate import Read
-    from adabins_ros.evaluation.frames import Frames
-    from adabins_ros.evaluation.protocols import Crop, Dataset, Protocol
-    from adabins_ros.evaluation.simulated_sensors import Look
-    from adabins_ros.inference.predictor import DepthPredictor
+    from adabins_ros.evaluation.protocols import Crop, Dataset
+
+Start = Annotated[
+    int | None, typer.Option(help='First frame of each source; -50: the last 50 frames.')
+]
+Stop = Annotated[int | None, typer.Option(help='Frame after the last one.')]
+Every = Annotated[int | None, typer.Option(min=1, help='Every N-th frame.')]
 
 
 class _DatasetName(str, Enum):
@@ -80,11 +83,9 @@ def evaluate(
             help="Preset or model file; RUN's best.safetensors with --split, else adabins-lite."
         ),
     ] = None,
-    start: Annotated[
-        int | None, typer.Option(help='First frame of each source; -50: the last 50 frames.')
-    ] = None,
-    stop: Annotated[int | None, typer.Option(help='Frame after the last one.')] = None,
-    every: Annotated[int | None, typer.Option(min=1, help='Every N-th frame.')] = None,
+    start: Start = None,
+    stop: Stop = None,
+    every: Every = None,
     crop: Annotated[
         _CropName | None,
         typer.Option(help='Part of the image that counts; nyu: eigen, kitti: garg, else none.'),
@@ -131,11 +132,14 @@ def evaluate(
     For example: adabins evaluate --model my_run/best.safetensors --bags kitchen.mcap --start -50
     --output kitchen_report
     """
+    from adabins_ros.evaluation import evaluate as evaluating
+    from adabins_ros.evaluation import results
     from adabins_ros.evaluation.frames import EvaluationError, FrameChoice, open_frames
     from adabins_ros.evaluation.protocols import BENCHMARK_RANGES_M, choose_protocol
     from adabins_ros.evaluation.simulated_sensors import floor, SENSORS
     from adabins_ros.inference.predictor import DepthPredictor
     from adabins_ros.inference.smoothing import USUAL_TIME_S
+    from rich.console import Console
 
     _check_new(output)
     words = more or []
@@ -178,37 +182,16 @@ def evaluate(
     smoothing_s = USUAL_TIME_S if smoothing is None else smoothing
     if not predictor.can_smooth:
         smoothing_s = 0.0
-    _evaluate(output, model, predictor, frames, protocol, sensors, smoothing_s)
-
-
-def main(arguments: Sequence[str] | None = None, prog_name: str = 'evaluate') -> int:
-    """Run the command line; what ROS's launch adds behind --ros-args is left out."""
-    return run_command(evaluate, 'evaluate', arguments, prog_name)
-
-
-def _evaluate(
-    output: Path,
-    model: str,
-    predictor: DepthPredictor,
-    frames: Frames,
-    protocol: Protocol,
-    sensors: Mapping[str, Look],
-    smoothing_s: float,
-) -> None:
-    from adabins_ros.evaluation import evaluate as evaluating
-    from adabins_ros.evaluation import results
-    from adabins_ros.evaluation.frames import EvaluationError
-    from adabins_ros.evaluation.report import draw_notable, write_report
-    from rich.console import Console
-
     for source in frames.sources:
         for remark in source.report.remarks:
             typer.echo(f'{source.report.name}: {remark}', err=True)
+    from adabins_ros.evaluation.report import draw_notable, write_report
+
     evaluation = evaluating.evaluate(
         predictor,
         frames,
         protocol,
-        lambda read: _progress(read, len(frames)),
+        lambda read: with_progress(read, 'evaluating', len(frames)),
         sensors,
         smoothing_s,
     )
@@ -227,12 +210,17 @@ def _evaluate(
     typer.echo(f'Report: {output / "report.html"}')
 
 
-def _progress(read: Iterable[Read], count: int) -> Iterable[Read]:
+def main(arguments: Sequence[str] | None = None, prog_name: str = 'evaluate') -> int:
+    """Run the command line; what ROS's launch adds behind --ros-args is left out."""
+    return run_command(evaluate, 'evaluate', arguments, prog_name)
+
+
+def with_progress(read: Iterable[Read], what: str, count: int) -> Iterable[Read]:
+    """Show how far frames have been read."""
     from rich.console import Console
     from rich.progress import track
 
-    console = Console(stderr=True)
-    return track(read, 'evaluating', total=count, console=console, transient=True)
+    return track(read, what, total=count, console=Console(stderr=True), transient=True)
 
 
 def _best_of(run: Path) -> str:

@@ -21,7 +21,6 @@ from adabins_ros.frames import (
 from adabins_ros.frames.config import DataSettings
 from adabins_ros.frames.listed_frames import NYU, read_list
 from adabins_ros.frames.nyu_labelled import NyuLabelledSource
-from adabins_ros.messages import MessageError
 from adabins_ros.recordings import RecordedPairs, survey
 from adabins_ros.settings import load_settings
 import cv2
@@ -32,7 +31,7 @@ NYU_FILE = 'nyu_depth_v2_labeled.mat'
 _NYU_TEST_FRAMES = 654
 _INPUTS = ('bags', 'folders', 'nyu', 'nyu_list', 'kitti', 'kitti_list')
 # What damaged bytes raise in the decoders.
-_UNUSABLE = (RecordingError, MessageError, ValueError, OSError, EOFError, cv2.error)
+_UNUSABLE = (ValueError, OSError, EOFError, cv2.error)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, TYPE_CHECKING, TypeVar
 
 from adabins_ros.geometry.colors import (
     DEPTH_COLORS,
@@ -17,6 +17,9 @@ from adabins_ros.geometry.colors import (
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from adabins_ros.inference.estimate import DepthEstimate
 
 Picture = NDArray[np.uint8]
 _Value = TypeVar('_Value', np.uint8, np.float32)
@@ -35,18 +38,6 @@ _SPARSE_SHARE = 0.25
 _DOT_RADIUS_PX = 2
 _BACKGROUND, _INK = (24, 24, 24), (235, 235, 235)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-
-
-class Prediction(Protocol):
-    """Anything with a depth and a standard deviation, such as a DepthEstimate."""
-
-    @property
-    def depth(self) -> NDArray[np.float32]:
-        """Return (H, W) float32, m."""
-
-    @property
-    def std(self) -> NDArray[np.float32]:
-        """Return (H, W) float32, m; NaN unknown."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,7 @@ class Panel:
 
 def prediction_picture(
     rgb: Picture,
-    estimate: Prediction,
+    estimate: DepthEstimate,
     min_depth: float | None = None,
     max_depth: float | None = None,
 ) -> Picture:
@@ -85,7 +76,7 @@ def prediction_picture(
     ----------
     rgb : (H, W, 3) uint8
         The image that the prediction was made from.
-    estimate : Prediction
+    estimate : DepthEstimate
         Depth and standard deviation at the image's size.
     min_depth, max_depth : float, optional
         Ends of the depth's colour scale, m; the range of this depth without its outliers if None.
@@ -113,7 +104,7 @@ def frame_panels(
     rgb: Picture,
     truth: NDArray[np.float32],
     counted: NDArray[np.float32],
-    estimate: Prediction,
+    estimate: DepthEstimate,
 ) -> list[Panel]:
     """
     Draw a frame beside its truth.
@@ -124,7 +115,7 @@ def frame_panels(
         What the network saw.
     truth, counted : (H, W) float32
         True depth, and the part of it that the figures are of, m; 0 where unknown.
-    estimate : Prediction
+    estimate : DepthEstimate
         Depth and standard deviation, (H, W).
 
     Returns
@@ -207,8 +198,8 @@ def _metres(low: float, high: float) -> tuple[str, ...]:
     return tuple(f'{value:.2f} m' for value in (low, (low + high) / 2, high))
 
 
-def _visible(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return values with NaN at LARGEST_WIDTH, those of sparse truth as dots."""
+def with_dots(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return values with NaN where unknown; those of sparse truth as dots, which are seen."""
     known = np.isfinite(values)
     if 0 < np.count_nonzero(known) < _SPARSE_SHARE * values.size:
         distance, places = cv2.distanceTransformWithLabels(
@@ -217,7 +208,11 @@ def _visible(values: NDArray[np.float32]) -> NDArray[np.float32]:
         nearest = np.empty(int(places.max()) + 1, np.float32)
         nearest[places[known]] = values[known]
         values = np.where(distance <= _DOT_RADIUS_PX, nearest[places], np.float32(np.nan))
-    return shrunk(values, cv2.INTER_NEAREST)
+    return values
+
+
+def _visible(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return shrunk(with_dots(values), cv2.INTER_NEAREST)
 
 
 def _drawn(panel: Panel) -> Picture:

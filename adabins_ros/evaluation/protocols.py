@@ -88,14 +88,11 @@ class Protocol:
     focal_correction: bool | None = None
 
     @property
-    def is_benchmark(self) -> bool:
-        """Whether papers report figures that ours stand beside."""
-        return self.dataset in BENCHMARK_RANGES_M
-
-    @property
     def uses_focal_lengths(self) -> bool:
         """Whether depth is scaled by the focal length of each frame."""
-        return not self.is_benchmark if self.focal_correction is None else self.focal_correction
+        if self.focal_correction is None:
+            return self.dataset not in BENCHMARK_RANGES_M
+        return self.focal_correction
 
     def counted(self, truth: NDArray[Any]) -> NDArray[np.float32]:
         """

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from adabins_ros.evaluation.depth_errors import RangeErrors
-from adabins_ros.evaluation.evaluate import Evaluation, FrameResult, predict, Predictor
+from adabins_ros.evaluation.evaluate import Evaluation, FrameResult, predict
 from adabins_ros.evaluation.flicker import RULE
 from adabins_ros.evaluation.frames import Frames
 from adabins_ros.evaluation.pictures import frame_panels, Panel
@@ -31,6 +31,9 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from adabins_ros.inference.predictor import DepthPredictor
+
 _MOST_NAMED = 50
 # Stops of a colour scale as CSS draws it.
 _STOPS = 13
@@ -48,7 +51,7 @@ class NotableFrame:
 
 
 def draw_notable(
-    predictor: Predictor, frames: Frames, protocol: Protocol, evaluation: Evaluation
+    predictor: DepthPredictor, frames: Frames, protocol: Protocol, evaluation: Evaluation
 ) -> list[NotableFrame]:
     """Predict the best, median and worst frame once more, and draw them."""
     notable = evaluation.notable()

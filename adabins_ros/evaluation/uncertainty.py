@@ -19,7 +19,6 @@ _STEPS = np.geomspace(1e-4, 1e5, 4096)
 _SMALLEST_STD_M = 1e-9
 REMOVED_SHARES = np.linspace(0, 0.95, 20)
 """Shares of the pixels that are left out, the least sure ones first."""
-_LAST_KEPT = 1
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,7 @@ def _curve(ordered: Pixels) -> Pixels:
     if sums[-1] <= 0:
         # Nothing is wrong, so nothing can be ordered better.
         return np.ones(REMOVED_SHARES.size)
-    kept = np.maximum(np.rint((1 - REMOVED_SHARES) * ordered.size).astype(int), _LAST_KEPT)
+    kept = np.maximum(np.rint((1 - REMOVED_SHARES) * ordered.size).astype(int), 1)
     curve: Pixels = sums[kept - 1] / kept / (sums[-1] / ordered.size)
     return curve
 

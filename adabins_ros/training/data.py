@@ -203,9 +203,8 @@ def _check_depth(
     source: FrameSource, elements: NDArray[np.intp], data: TrainingData, network: AdaBinsConfig
 ) -> None:
     """Raise RecordingError unless some of a source's frames have depth within the range."""
-    spread = np.linspace(0, elements.size - 1, min(_LOOKED_AT, elements.size)).round().astype(int)
     nearest, farthest, readable = np.inf, 0.0, 0
-    for element in elements[spread].tolist():
+    for element in elements[spread(elements.size, _LOOKED_AT)].tolist():
         try:
             known = data.train.sample(element).depth
         except UNUSABLE:
@@ -231,13 +230,18 @@ def _check_depth(
     )
 
 
+def spread(count: int, wanted: int) -> list[int]:
+    """Return at most so many of the numbers below a count, evenly spread."""
+    numbers: list[int] = np.unique(np.linspace(0, count - 1, wanted).round().astype(int)).tolist()
+    return numbers if count else []
+
+
 def describe_source(report: SourceReport) -> list[str]:
     """Return what was chosen in a source and what is worth knowing of it, line by line."""
-    frames = '1 frame' if report.frames == 1 else f'{report.frames} frames'
-    pairs = '1 pair' if report.frames == 1 else f'{report.frames} pairs'
-    texts = [report.topics or f'{frames} ({report.kind})']
     if report.topics:
-        texts[0] += f': {pairs}'
+        texts = [f'{report.topics}: {_count(report.frames, "pair")}']
+    else:
+        texts = [f'{_count(report.frames, "frame")} ({report.kind})']
     if report.offset_ms:
         median, largest = report.offset_ms
         texts[0] += f', truth {median:+.1f} ms after colour in the middle ({largest:+.1f} at most)'
@@ -251,11 +255,14 @@ def describe_split(data: TrainingData) -> str:
     training, held_out = len(data.train), len(data.validation)
     left_out = sum(len(source) for source in data.train.sources) - training - held_out
     height, width = data.train.size
-    frames = '1 frame' if training == 1 else f'{training} frames'
-    parts = [f'{frames} to train on', f'{held_out} held out to validate on']
+    parts = [f'{_count(training, "frame")} to train on', f'{held_out} held out to validate on']
     if left_out:
         parts.append(f'{left_out} between them not used')
     return f'{", ".join(parts)}; at {width}x{height} (split by {data.split["method"]})'
+
+
+def _count(number: int, what: str) -> str:
+    return f'{number} {what}' if number == 1 else f'{number} {what}s'
 
 
 def print_data(data: TrainingData, console: Console | None = None) -> None:

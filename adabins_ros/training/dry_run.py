@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from adabins_ros.frames import FrameSource, RecordingError, RgbdSample, SourceReport
+from adabins_ros.evaluation.pictures import with_dots
+from adabins_ros.frames import FrameSource, RecordingError, RgbdSample
 from adabins_ros.geometry.colors import depth_colors
 from adabins_ros.messages.still_pictures import encode_picture
-from adabins_ros.training.data import describe_source, describe_split, TrainingData
+from adabins_ros.training.data import describe_source, describe_split, spread, TrainingData
 from adabins_ros.training.dataset import RgbdDataset, UNUSABLE
 import cv2
 import numpy as np
@@ -27,61 +27,6 @@ _COLUMNS = 4
 _TILE = (180, 240)
 _GAP = 4
 _BACKGROUND = 24
-# Sparse truth is drawn with larger dots, else nobody sees it.
-_DOT = 5
-_SPARSE_SHARE = 0.25
-_FAR = np.float32(1e9)
-
-
-@dataclass(frozen=True)
-class SourceStatistics:
-    """
-    What some frames of a source look like.
-
-    Attributes
-    ----------
-    sizes : list of str
-        'WIDTHxHEIGHT' of the images.
-    focal_lengths_px : list of float
-        Different ones, rounded.
-    valid_share : float
-        Of the pixels.
-    depth_m : list of float
-        PERCENTILES of the known depth; empty where none is known.
-    unusable : list of str
-        Frames that could not be read.
-
-    """
-
-    sizes: list[str]
-    focal_lengths_px: list[float]
-    valid_share: float
-    depth_m: list[float]
-    unusable: list[str]
-
-
-def look_at(source: FrameSource, frames: int = _LOOKED_AT) -> SourceStatistics:
-    """Read some frames of a source, spread over its length."""
-    sizes: set[str] = set()
-    focal_lengths: set[float] = set()
-    known: list[NDArray[np.float32]] = []
-    pixels = 0
-    unusable = []
-    for index in _spread(len(source), frames):
-        try:
-            sample = source[index]
-        except UNUSABLE as error:
-            unusable.append(f'{source.frame_name(index)}: {error}')
-            continue
-        height, width = sample.depth.shape
-        sizes.add(f'{width}x{height}')
-        focal_lengths.add(round(sample.focal_length_px, 1))
-        pixels += sample.depth.size
-        known.append(sample.depth[sample.depth > 0])
-    depth = np.concatenate(known) if known else np.zeros(0, np.float32)
-    percentiles = np.percentile(depth, PERCENTILES).tolist() if depth.size else []
-    share = depth.size / pixels if pixels else 0.0
-    return SourceStatistics(sorted(sizes), sorted(focal_lengths), share, percentiles, unusable)
 
 
 def print_dry_run(data: TrainingData, console: Console | None = None) -> None:
@@ -92,18 +37,9 @@ def print_dry_run(data: TrainingData, console: Console | None = None) -> None:
         table.add_column(heading, overflow='fold')
     notes = []
     for source in data.train.sources:
-        report, found = source.report, look_at(source)
-        notes += describe_source(report)
-        table.add_row(
-            source.name,
-            str(report.frames),
-            ', '.join(found.sizes),
-            ', '.join(f'{focal:g}' for focal in found.focal_lengths_px),
-            f'{found.valid_share:.1%}',
-            ' '.join(f'{depth:.2f}' for depth in found.depth_m) or 'none',
-            ' .. '.join(f'{offset:.1f}' for offset in report.offset_ms) or '-',
-        )
-        notes += _some(found, report)
+        cells, unusable = _look_at(source)
+        table.add_row(*cells)
+        notes += [*describe_source(source.report), *unusable]
     console.print(table)
     numbers = ', '.join(str(number) for number in PERCENTILES)
     console.print(
@@ -114,15 +50,41 @@ def print_dry_run(data: TrainingData, console: Console | None = None) -> None:
     console.print(describe_split(data), highlight=False, soft_wrap=True)
 
 
-def _some(found: SourceStatistics, report: SourceReport) -> list[str]:
-    """Name the first unusable frames, and count them."""
-    if not found.unusable:
-        return []
-    looked_at = min(_LOOKED_AT, report.frames)
-    return [
-        f'{report.name}: {len(found.unusable)} of {looked_at} frames looked at are unusable:',
-        *(f'  {text}' for text in found.unusable[:_MOST_NAMED]),
+def _look_at(source: FrameSource) -> tuple[list[str], list[str]]:
+    """Read some frames of a source; return its row, and lines about those that are unusable."""
+    report = source.report
+    sizes: set[str] = set()
+    focal_lengths: set[float] = set()
+    known = [np.zeros(0, np.float32)]
+    pixels = 0
+    unusable = []
+    for index in spread(len(source), _LOOKED_AT):
+        try:
+            sample = source[index]
+        except UNUSABLE as error:
+            unusable.append(f'  {source.frame_name(index)}: {error}')
+            continue
+        height, width = sample.depth.shape
+        sizes.add(f'{width}x{height}')
+        focal_lengths.add(round(sample.focal_length_px, 1))
+        pixels += sample.depth.size
+        known.append(sample.depth[sample.depth > 0])
+    depth = np.concatenate(known)
+    percentiles = np.percentile(depth, PERCENTILES).tolist() if depth.size else []
+    cells = [
+        source.name,
+        str(report.frames),
+        ', '.join(sorted(sizes)),
+        ', '.join(f'{focal:g}' for focal in sorted(focal_lengths)),
+        f'{depth.size / max(pixels, 1):.1%}',
+        ' '.join(f'{metres:.2f}' for metres in percentiles) or 'none',
+        ' .. '.join(f'{offset:.1f}' for offset in report.offset_ms) or '-',
     ]
+    if unusable:
+        looked_at = min(_LOOKED_AT, report.frames)
+        head = f'{report.name}: {len(unusable)} of {looked_at} frames looked at are unusable:'
+        unusable = [head, *unusable[:_MOST_NAMED]]
+    return cells, unusable
 
 
 def save_pairs_picture(data: TrainingData, path: str | os.PathLike[str]) -> Path:
@@ -171,7 +133,7 @@ def _samples(datasets: Sequence[RgbdDataset]) -> list[tuple[bool, RgbdSample]]:
     """Return frames spread over both sets, each with whether it is held out."""
     frames = [(held, x, i) for held, x in enumerate(datasets) for i in range(len(x))]
     found = []
-    for number in _spread(len(frames), _PAIRS):
+    for number in spread(len(frames), _PAIRS):
         held, dataset, index = frames[number]
         try:
             found.append((bool(held), dataset.sample(index)))
@@ -180,16 +142,7 @@ def _samples(datasets: Sequence[RgbdDataset]) -> list[tuple[bool, RgbdSample]]:
     return found
 
 
-def _spread(count: int, wanted: int) -> list[int]:
-    numbers: list[int] = np.unique(np.linspace(0, count - 1, wanted).round().astype(int)).tolist()
-    return numbers if count else []
-
-
 def _depth_tile(sample: RgbdSample, ends: tuple[float, float]) -> NDArray[np.uint8]:
-    depth = sample.depth
-    if np.count_nonzero(depth) < _SPARSE_SHARE * depth.size:
-        far = np.where(depth > 0, depth, _FAR)
-        dots = cv2.erode(far, np.ones((_DOT, _DOT), np.uint8))
-        depth = np.where(dots < _FAR, dots, 0).astype(np.float32)
-    small = np.asarray(cv2.resize(depth, _TILE[::-1], interpolation=cv2.INTER_NEAREST))
-    return depth_colors(np.where(small > 0, small, np.nan), *ends)
+    known = with_dots(np.where(sample.depth > 0, sample.depth, np.float32(np.nan)))
+    small = cv2.resize(known, _TILE[::-1], interpolation=cv2.INTER_NEAREST)
+    return depth_colors(np.asarray(small, np.float32), *ends)
