@@ -84,7 +84,8 @@ class Augmentation:
             if inner == size and chance < config.wide:
                 inner = inner_size((size[0], round(size[1] * wider)), size)
         box = _part(largest_box(image.shape[:2], inner), 1 - config.crop * crop)
-        box = _moved(box, image.shape[:2], place_x, place_y, config.crop > 0)
+        if config.crop > 0:
+            box = _moved(box, image.shape[:2], place_x, place_y)
         angle = config.rotation_deg * (2 * turn - 1)
         image, depth = cut_out(image, depth, box, inner, angle, bool(chances[0] < config.flip))
         if chances[1] < config.colour:
@@ -174,12 +175,8 @@ def _part(box: Box, scale: float) -> Box:
     return Box(box.x + (box.width - width) / 2, box.y + (box.height - height) / 2, width, height)
 
 
-def _moved(
-    box: Box, image_size: tuple[int, int], place_x: float, place_y: float, anywhere: bool
-) -> Box:
+def _moved(box: Box, image_size: tuple[int, int], place_x: float, place_y: float) -> Box:
     """Put the box anywhere in the image."""
-    if not anywhere:
-        return box
     x = (image_size[1] - box.width) * place_x
     y = (image_size[0] - box.height) * place_y
     return box._replace(x=x, y=y)

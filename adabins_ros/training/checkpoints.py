@@ -73,17 +73,14 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
         """
         path = Path(path)
         try:
-            self._save(checkpoint, path)
+            with whole_file(path) as partial, partial.open('wb') as file:
+                torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             # Torch's writer covers what stopped it by an error of its own.
             reason = error.__context__ if isinstance(error, RuntimeError) else error
             if not isinstance(reason, OSError):
                 raise
             raise OSError(reason.errno, reason.strerror, str(path)) from error
-
-    def _save(self, checkpoint: dict[str, Any], path: Path) -> None:
-        with whole_file(path) as partial, partial.open('wb') as file:
-            torch.save(checkpoint, file)
 
 
 class RunCheckpoints(Callback):

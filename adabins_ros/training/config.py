@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from adabins_ros import settings
 from adabins_ros.frames.config import HomePath, HomePaths, Section, SourceConfig
@@ -235,11 +235,3 @@ def save_config(config: TrainingConfig, file: Path) -> None:
 def setting_names() -> list[str]:
     """Return all keys with their dots, 'data.batch_size' for one."""
     return settings.setting_names(TrainingConfig)
-
-
-def setting(config: TrainingConfig, key: str) -> Any:
-    """Return the value of a key with dots, 'data.batch_size' for one."""
-    value: Any = config
-    for part in key.split('.'):
-        value = getattr(value, part)
-    return value

@@ -223,8 +223,7 @@ def check_hardware(settings: TrainerConfig) -> None:
             f'trainer.accelerator is {settings.accelerator}, but torch finds no GPU here: set it '
             'to auto or cpu, or install a torch that fits the driver'
         )
-    on_cpu = settings.accelerator == 'cpu' or not torch.cuda.is_available()
-    if on_cpu and settings.precision == '16-mixed':
+    if settings.precision == '16-mixed' and not _on_gpu(settings):
         raise RunError('trainer.precision is 16-mixed, which needs a GPU: set it to auto')
     _quiet()
     try:
@@ -237,26 +236,18 @@ def check_hardware(settings: TrainerConfig) -> None:
 
 
 def _hardware(settings: TrainerConfig) -> dict[str, Any]:
-    return {
-        'accelerator': settings.accelerator,
-        'devices': settings.devices if settings.devices != 'auto' else _devices(settings),
-        'num_nodes': settings.num_nodes,
-        'strategy': settings.strategy,
-        'precision': _precision(settings),
-    }
+    chosen = settings.model_dump(include={'accelerator', 'devices', 'num_nodes', 'strategy'})
+    if settings.devices == 'auto' and not _on_gpu(settings):
+        chosen['devices'] = 1  # on GPUs Lightning's 'auto' is all of them
+    precision: str = settings.precision
+    if precision == 'auto':
+        mixed = _on_gpu(settings) and torch.cuda.is_bf16_supported()
+        precision = 'bf16-mixed' if mixed else '32-true'
+    return {**chosen, 'precision': precision}
 
 
-def _devices(settings: TrainerConfig) -> int | str:
-    on_gpu = settings.accelerator != 'cpu' and torch.cuda.is_available()
-    # Lightning's 'auto' is one process on a CPU and all GPUs otherwise.
-    return 'auto' if on_gpu else 1
-
-
-def _precision(settings: TrainerConfig) -> Any:
-    if settings.precision != 'auto':
-        return settings.precision
-    mixed = settings.accelerator != 'cpu' and torch.cuda.is_available()
-    return 'bf16-mixed' if mixed and torch.cuda.is_bf16_supported() else '32-true'
+def _on_gpu(settings: TrainerConfig) -> bool:
+    return settings.accelerator != 'cpu' and torch.cuda.is_available()
 
 
 def _quiet() -> None:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import TensorBoardLogger
 import torch
 
 MOST_IMAGES = 4
@@ -52,12 +51,9 @@ class TrainingPictures(Callback):
         if (self._validations - 1) % self.every:
             return
         network: Any = pl_module.network
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                picture = batch_picture(batch, DepthDistribution(**outputs), network.config)
-                logger.experiment.add_image(
-                    'validation', picture, trainer.global_step, dataformats='HWC'
-                )
+        board: Any = trainer.logger
+        picture = batch_picture(batch, DepthDistribution(**outputs), network.config)
+        board.experiment.add_image('validation', picture, trainer.global_step, dataformats='HWC')
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint holds."""

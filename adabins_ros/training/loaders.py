@@ -227,7 +227,6 @@ class RunData(pl.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            collate_fn=getattr(dataset, 'collate', None),
             worker_init_fn=_ignore_interrupts,
             # Its own generator: a loader that starts takes nothing from the network's random
             # numbers.

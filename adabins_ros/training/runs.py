@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from adabins_ros.model import AdaBins, load_model
 from adabins_ros.package_files import shell_command
-from adabins_ros.training.config import load_config, setting, TrainingConfig
+from adabins_ros.training.config import load_config, TrainingConfig
 from adabins_ros.training.data import (
     build_data,
     check_usable,
@@ -111,9 +112,10 @@ def continued_config(run: RunDirectory, overrides: Sequence[str]) -> TrainingCon
     config = load_config(run.config_file, overrides)
     for word in overrides:
         key = word.partition('=')[0]
-        if key not in _FREE_TO_CHANGE and setting(config, key) != setting(before, key):
+        value = attrgetter(key)
+        if key not in _FREE_TO_CHANGE and value(config) != value(before):
             raise RunError(
-                f'{key} is {setting(before, key)!r} in the run {run.path}; a run goes on as it '
+                f'{key} is {value(before)!r} in the run {run.path}; a run goes on as it '
                 f'began, only {", ".join(_FREE_TO_CHANGE)} may change'
             )
     return config
