@@ -111,7 +111,8 @@ def continued_config(run: RunDirectory, overrides: Sequence[str]) -> TrainingCon
     before = run.config()
     config = load_config(run.config_file, overrides)
     for word in overrides:
-        key = word.partition('=')[0]
+        # A section and a name; what follows them lies within the value.
+        key = '.'.join(word.partition('=')[0].strip().split('.')[:2])
         value = attrgetter(key)
         if key not in _FREE_TO_CHANGE and value(config) != value(before):
             raise RunError(

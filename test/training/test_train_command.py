@@ -69,6 +69,9 @@ def test_a_recording_becomes_a_file_that_predicts(
     assert 'Finished after' in capsys.readouterr().out
     assert main(['--resume', '--output', str(output), 'data.batch_size=3']) == 1
     assert 'data.batch_size is 2 in the run' in capsys.readouterr().err
+    # What lies within a setting is the setting's.
+    assert main(['--resume', '--output', str(output), 'data.draws.walls=2']) == 1
+    assert 'data.draws is {} in the run' in capsys.readouterr().err
 
 
 def test_a_run_tells_what_it_trains_on_and_what_was_unusable(
