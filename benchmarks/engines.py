@@ -63,16 +63,17 @@ def measure(name: str, large: AdaBins, rounds: int, device: str) -> list[dict[st
     plain = copy.deepcopy(network).to(device)
     authors = plain if network is large else copy.deepcopy(large).to(device)
 
-    written: dict[str, Callable[[], torch.Tensor]] = {
-        'as written': lambda: authors_forward(plain, image.to(device)).cpu()
-    }
-    if name != LARGE:
-        written['authors'] = lambda: authors_forward(authors, view.to(device)).cpu()
+    def written(forward: Callable[..., torch.Tensor]) -> dict[str, Callable[[], torch.Tensor]]:
+        ways = {'as written': lambda: forward(plain, image.to(device)).cpu()}
+        if name != LARGE:
+            ways['authors'] = lambda: forward(authors, view.to(device)).cpu()
+        return ways
+
     engines = {each: engine(each, network, device) for each in tried(device)}
     rows = compare(
         name,
         'network',
-        written,
+        written(authors_forward),
         {
             each: lambda run=run: torch.from_numpy(run.run({'image': pixels})['depth'])
             for each, run in engines.items()
@@ -82,9 +83,6 @@ def measure(name: str, large: AdaBins, rounds: int, device: str) -> list[dict[st
     for each in engines.values():
         each.close()
 
-    written = {'as written': lambda: authors_predict(plain, image.to(device)).cpu()}
-    if name != LARGE:
-        written['authors'] = lambda: authors_predict(authors, view.to(device)).cpu()
     predictors = {
         each: DepthPredictor(network, engine=each, device=device, flip_average=True)
         for each in tried(device)
@@ -92,7 +90,7 @@ def measure(name: str, large: AdaBins, rounds: int, device: str) -> list[dict[st
     rows += compare(
         name,
         'predict, mirrored average',
-        written,
+        written(authors_predict),
         {
             each: lambda run=run: torch.from_numpy(run.predict(picture).depth)
             for each, run in predictors.items()
