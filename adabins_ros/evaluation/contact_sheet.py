@@ -80,8 +80,6 @@ def contact_sheet(
     rows: Sequence[SheetRow],
     *,
     headline: str = '',
-    min_depth: float | None = None,
-    max_depth: float | None = None,
 ) -> None:
     """
     Write a picture with one row of panels a frame, 2000 px wide.
@@ -97,8 +95,6 @@ def contact_sheet(
         At least one.
     headline : str
         What a reader has to know first, such as 'untrained network: depth is meaningless'.
-    min_depth, max_depth : float, optional
-        Ends of the depth scales, m; the range of all depths without outliers if None.
 
     Raises
     ------
@@ -111,7 +107,7 @@ def contact_sheet(
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    scales = _common_scales(rows, min_depth, max_depth)
+    scales = _common_scales(rows)
     columns = ['colour', 'depth', 'standard deviation', 'cloud from above', 'depth histogram']
     if any(row.truth is not None for row in rows):
         columns.insert(3, 'ground truth')
@@ -190,16 +186,13 @@ def _draw_panel(axes: Axes, name: str, row: SheetRow, scales: _Scales) -> None:
         _draw_histogram(axes, row, scales)
 
 
-def _common_scales(
-    rows: Sequence[SheetRow], min_depth: float | None, max_depth: float | None
-) -> _Scales:
-    """Return scales that fit every row."""
+def _common_scales(rows: Sequence[SheetRow]) -> _Scales:
+    """Return scales that fit every row, without outliers."""
     depths = [row.depth for row in rows]
     depths += [row.truth[row.truth > 0] for row in rows if row.truth is not None]
     ranges = [value_range(depth) for depth in depths]
-    nearest = min(low for low, _ in ranges) if min_depth is None else min_depth
-    farthest = max(high for _, high in ranges) if max_depth is None else max_depth
-    farthest = max(farthest, nearest + 1e-3)
+    nearest = min(low for low, _ in ranges)
+    farthest = max(max(high for _, high in ranges), nearest + 1e-3)
     point_ranges = [value_range(row.cloud['z'])[1] for row in rows if row.cloud is not None]
     height, width = rows[0].depth.shape
     return _Scales(

@@ -70,21 +70,7 @@ def write_report(
     evaluation: Evaluation,
     notable: Sequence[NotableFrame],
 ) -> None:
-    """
-    Write the report.
-
-    Parameters
-    ----------
-    file : Path
-        The .html to write.
-    values : dict
-        From `results.collect`.
-    evaluation : Evaluation
-        The same, for the plots.
-    notable : sequence of NotableFrame
-        Frames to show.
-
-    """
+    """Write what `results.collect` gave as .html, with plots of the same and frames to show."""
     environment = Environment(
         loader=PackageLoader('adabins_ros.evaluation', '.'),
         autoescape=True,

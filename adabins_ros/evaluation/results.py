@@ -58,23 +58,7 @@ def collect(
     model: str,
     predictor: DepthPredictor,
 ) -> dict[str, Any]:
-    """
-    Return everything that was found, as JSON can hold it.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        Of all frames.
-    frames : Frames
-        What was evaluated.
-    protocol : Protocol
-        Which pixels and depths counted.
-    model : str
-        As it was asked for.
-    predictor : DepthPredictor
-        Made from it.
-
-    """
+    """Return everything that was found, as JSON can hold it; the model as it was asked for."""
     counted = {name: getattr(protocol, name) for name in ('crop', 'min_depth', 'max_depth')}
     return {
         'model': _describe(model, predictor, protocol),

@@ -86,9 +86,8 @@ def cut_out(
         cut_depth = np.asarray(
             cv2.warpAffine(depth, matrix, size[::-1], flags=nearest), np.float32
         )
-    shrink = max(1, round(min(box.width / size[1], box.height / size[0])))
-    if min(box.width / size[1], box.height / size[0]) < _AVERAGED_FROM:
-        shrink = 1
+    reduction = min(box.width / size[1], box.height / size[0])
+    shrink = round(reduction) if reduction >= _AVERAGED_FROM else 1
     if shrink > 1:
         rows, columns = image.shape[0] // shrink, image.shape[1] // shrink
         scale = np.array([columns / image.shape[1], rows / image.shape[0]])

@@ -265,9 +265,9 @@ def _count(number: int, what: str) -> str:
     return f'{number} {what}' if number == 1 else f'{number} {what}s'
 
 
-def print_data(data: TrainingData, console: Console | None = None) -> None:
+def print_data(data: TrainingData) -> None:
     """Print what was chosen in each source, and the split."""
-    console = console or Console()
+    console = Console()
     lines = Counter(x for one in data.train.sources for x in describe_source(one.report))
     for line, count in lines.items():
         again = f' (given {count} times)' if count > 1 else ''

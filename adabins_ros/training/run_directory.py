@@ -133,11 +133,7 @@ class RunDirectory:
 
     def folders(self) -> list[Path]:
         """Return the folders of frames of the recordings; empty unless all are there."""
-        try:
-            named = json.loads(self.frames_file.read_text(encoding='utf-8'))
-        except (OSError, json.JSONDecodeError):
-            return []
-        folders = [self.path / name for name in named]
+        folders = [self.path / name for name in _read_json(self.frames_file)]
         return folders if all(folder.is_dir() for folder in folders) else []
 
     def check_split(self, split: Any) -> None:
@@ -195,12 +191,11 @@ def is_first_process() -> bool:
     return all(os.environ.get(rank, '0') == '0' for rank in ranks)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> Any:
     try:
-        values: dict[str, Any] = json.loads(file.read_text(encoding='utf-8'))
+        return json.loads(file.read_text(encoding='utf-8'))
     except (OSError, json.JSONDecodeError):
         return {}
-    return values
 
 
 def write_json(file: Path, values: Any) -> None:

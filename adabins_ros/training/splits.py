@@ -53,7 +53,7 @@ def split_frames(
     Parameters
     ----------
     sources : sequence of FrameSource
-        Each in time order.
+        At least one, each in time order.
     share : float
         Share of the frames to hold out; 0: none.
     method : str
@@ -101,8 +101,8 @@ def split_frames(
             }
         )
     result = Split(
-        np.concatenate(training) if training else np.zeros((0, 2), np.int64),
-        np.concatenate(validation) if validation else np.zeros((0, 2), np.int64),
+        np.concatenate(training),
+        np.concatenate(validation),
         {'method': method, 'share': share, 'gap_s': gap_s, 'seed': seed, 'sources': described},
     )
     if not len(result.training):
