@@ -142,14 +142,8 @@ def errors_of(network: AdaBins, config: TrainingConfig, data: Any) -> dict[str, 
     loaders = RunData(data.train, data.validation, config.data, config.seed)
     if not loaders.has_validation:
         return {}
-    alone = {**_hardware(config.trainer), 'devices': 1, 'num_nodes': 1, 'strategy': 'auto'}
-    trainer = pl.Trainer(
-        **alone,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=config.trainer.progress,
-    )
+    alone = {**_options(config.trainer), 'devices': 1, 'num_nodes': 1, 'strategy': 'auto'}
+    trainer = pl.Trainer(**alone, logger=False)
     (errors,) = trainer.validate(DepthTraining(network, config), loaders, verbose=False)
     return dict(errors)
 
@@ -159,7 +153,7 @@ def _trainer(
 ) -> pl.Trainer:
     settings = config.trainer
     return pl.Trainer(
-        **_hardware(settings),
+        **_options(settings),
         max_epochs=settings.max_epochs,
         accumulate_grad_batches=config.optimiser.accumulate,
         gradient_clip_val=config.optimiser.clip_norm or None,
@@ -168,9 +162,6 @@ def _trainer(
         num_sanity_val_steps=0,
         log_every_n_steps=settings.log_every,
         use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=settings.progress,
         logger=TensorBoardLogger(run.path, name='tensorboard', version=''),
         callbacks=callbacks,
         plugins=[WholeFileCheckpointIO()],
@@ -227,7 +218,7 @@ def check_hardware(settings: TrainerConfig) -> None:
         raise RunError('trainer.precision is 16-mixed, which needs a GPU: set it to auto')
     _quiet()
     try:
-        pl.Trainer(**_hardware(settings), logger=False, enable_checkpointing=False)
+        pl.Trainer(**_options(settings), logger=False)
     except (MisconfigurationException, ValueError) as error:
         raise RunError(
             f'no training on trainer.devices={settings.devices} with trainer.strategy='
@@ -235,7 +226,8 @@ def check_hardware(settings: TrainerConfig) -> None:
         ) from error
 
 
-def _hardware(settings: TrainerConfig) -> dict[str, Any]:
+def _options(settings: TrainerConfig) -> dict[str, Any]:
+    """Return what every Trainer is told: the hardware, and what this package does by itself."""
     chosen = settings.model_dump(include={'accelerator', 'devices', 'num_nodes', 'strategy'})
     if settings.devices == 'auto' and not _on_gpu(settings):
         chosen['devices'] = 1  # on GPUs Lightning's 'auto' is all of them
@@ -243,7 +235,13 @@ def _hardware(settings: TrainerConfig) -> dict[str, Any]:
     if precision == 'auto':
         mixed = _on_gpu(settings) and torch.cuda.is_bf16_supported()
         precision = 'bf16-mixed' if mixed else '32-true'
-    return {**chosen, 'precision': precision}
+    return {
+        **chosen,
+        'precision': precision,
+        'enable_checkpointing': False,
+        'enable_model_summary': False,
+        'enable_progress_bar': settings.progress,
+    }
 
 
 def _on_gpu(settings: TrainerConfig) -> bool:
