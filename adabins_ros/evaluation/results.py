@@ -185,18 +185,15 @@ def summary(values: Mapping[str, Any]) -> list[str]:
             lines.append(f'{len(texts)} frames {what}, such as {texts[0]}')
     flicker = values['flicker']
     if flicker['pairs']:
-        lines.append(
+        text = (
             f'Flicker from frame to frame ({flicker["pairs"]} pairs): '
             f'{flicker["scale"]:.1%} of the scale against truth, {flicker["still"]:.1%} of depth '
             'where the truth stays'
-            + (
-                ''
-                if math.isnan(flicker['smoothed_scale'])
-                else f'; with smoothing {flicker["smoothed_scale"]:.1%} and '
-                f'{flicker["smoothed_still"]:.1%}'
-            )
-            + '.'
         )
+        smoothed = flicker['smoothed_scale'], flicker['smoothed_still']
+        if not math.isnan(smoothed[0]):
+            text += '; with smoothing {:.1%} and {:.1%}'.format(*smoothed)
+        lines.append(f'{text}.')
     else:
         lines.append(f'No flicker is told, as no frames follow each other: {RULE}.')
     lines += [
