@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 import os
 from pathlib import Path
 import signal
@@ -33,6 +34,19 @@ PASS_THROUGH = {
     'allow_extra_args': True,
     'allow_interspersed_args': False,
 }
+ELSEWHERE = {
+    'play': ('ros.play_bag', 'Replay a recording into ROS'),
+    'record': ('ros.record_command', 'Record what training needs, and check it'),
+    'train': ('training.train_command', 'Train a network on recordings'),
+    'evaluate': ('evaluation.evaluate_command', 'Compare a model with true depth'),
+    'calibrate': (
+        'evaluation.calibrate_command',
+        'Find the factor on depth that recordings ask for',
+    ),
+    'fetch': ('fetch_command', 'Get weights that do not come with the package'),
+    'doctor': ('doctor.doctor_command', 'Look for what keeps the depth node from working here'),
+}
+"""Commands that are executables of their own, too: where their `main` is, what they are for."""
 MODEL_HELP = 'adabins-lite, what `adabins fetch` got (adabins-nyu), or a file (best.onnx).'
 UNTRAINED_HELP = "Random weights in place of a preset's, to measure with."
 
@@ -115,60 +129,20 @@ def predict(
     raise typer.Exit(1 if failures else 0)
 
 
-@app.command(context_settings=PASS_THROUGH, add_help_option=False)
-def play(context: typer.Context) -> None:
-    """Replay a recording into ROS; see `adabins play --help`."""
-    from adabins_ros.ros.play_bag import main as play_bag
-
-    raise typer.Exit(play_bag(context.args, prog_name='adabins play'))
-
-
-@app.command(context_settings=PASS_THROUGH, add_help_option=False)
-def record(context: typer.Context) -> None:
-    """Record what training needs, and check it; see `adabins record --help`."""
-    from adabins_ros.ros.record_command import main as recording
-
-    raise typer.Exit(recording(context.args, prog_name='adabins record'))
+def run_elsewhere(context: typer.Context) -> None:
+    """Hand the words to a command that is an executable of its own, too."""
+    name = context.info_name or ''
+    command = import_module(f'adabins_ros.{ELSEWHERE[name][0]}')
+    raise typer.Exit(command.main(context.args, prog_name=f'adabins {name}'))
 
 
-@app.command(context_settings=PASS_THROUGH, add_help_option=False)
-def train(context: typer.Context) -> None:
-    """Train a network on recordings; see `adabins train --help`."""
-    from adabins_ros.training.train_command import main as training
-
-    raise typer.Exit(training(context.args, prog_name='adabins train'))
-
-
-@app.command(context_settings=PASS_THROUGH, add_help_option=False)
-def evaluate(context: typer.Context) -> None:
-    """Compare a model with true depth; see `adabins evaluate --help`."""
-    from adabins_ros.evaluation.evaluate_command import main as evaluation
-
-    raise typer.Exit(evaluation(context.args, prog_name='adabins evaluate'))
-
-
-@app.command(context_settings=PASS_THROUGH, add_help_option=False)
-def calibrate(context: typer.Context) -> None:
-    """Find the factor on depth that recordings ask for; see `adabins calibrate --help`."""
-    from adabins_ros.evaluation.calibrate_command import main as calibration
-
-    raise typer.Exit(calibration(context.args, prog_name='adabins calibrate'))
-
-
-@app.command(context_settings=PASS_THROUGH, add_help_option=False)
-def fetch(context: typer.Context) -> None:
-    """Get weights that do not come with the package; see `adabins fetch --help`."""
-    from adabins_ros.fetch_command import main as fetching
-
-    raise typer.Exit(fetching(context.args, prog_name='adabins fetch'))
-
-
-@app.command(context_settings=PASS_THROUGH, add_help_option=False)
-def doctor(context: typer.Context) -> None:
-    """Look for what keeps the depth node from working here; see `adabins doctor --help`."""
-    from adabins_ros.doctor.doctor_command import main as examination
-
-    raise typer.Exit(examination(context.args, prog_name='adabins doctor'))
+for _name, (_, _purpose) in ELSEWHERE.items():
+    app.command(
+        _name,
+        help=f'{_purpose}; see `adabins {_name} --help`.',
+        context_settings=PASS_THROUGH,
+        add_help_option=False,
+    )(run_elsewhere)
 
 
 @app.command()
