@@ -83,25 +83,9 @@ class Product:
     takes_long: bool = False
 
 
-def _depth(frame: Frame) -> Image:
-    return _image(frame.marked, '32FC1', frame)
-
-
-def _depth_in_millimetres(frame: Frame) -> Image:
-    return _image(frame.millimetres, '16UC1', frame)
-
-
 def _camera_info(frame: Frame) -> CameraInfo:
     assert frame.camera is not None
     return _filled(CameraInfo, frame.header, camera_info_fields(frame.camera))
-
-
-def _std(frame: Frame) -> Image:
-    return _image(frame.estimated.std, '32FC1', frame)
-
-
-def _colors(frame: Frame) -> Image:
-    return _image(frame.colors, 'rgb8', frame)
 
 
 def _points(frame: Frame) -> PointCloud2:
@@ -166,32 +150,9 @@ def _scan(frame: Frame) -> LaserScan:
     name = settings.scan_frame or f'{frame.header.frame_id}_level'
     if frame.transforms is not None:
         frame.transforms.tell(frame.header, name, optical_from_level(down))
-    fields = {
-        'angle_min': scan.angle_min,
-        'angle_max': scan.angle_min + (len(scan.ranges) - 1) * scan.angle_increment,
-        'angle_increment': scan.angle_increment,
-        'range_min': scan.range_min,
-        'range_max': scan.range_max,
-        'ranges': scan.ranges,
-    }
+    angle_max = scan.angle_min + (len(scan.ranges) - 1) * scan.angle_increment
+    fields = {**vars(scan), 'angle_max': angle_max}
     return _filled(LaserScan, Header(stamp=frame.header.stamp, frame_id=name), fields)
-
-
-def _color_image(frame: Frame) -> Image:
-    return _image(frame.rgb, 'rgb8', frame)
-
-
-def _compressed_depth(frame: Frame) -> Callable[[], CompressedImage]:
-    # Millimetres alone: the plugin's inverse depth for 32FC1 would lose with distance.
-    return _compressed(compressed_depth_fields, frame.millimetres, frame)
-
-
-def _compressed_colors(frame: Frame) -> Callable[[], CompressedImage]:
-    return _compressed(compressed_rgb_fields, frame.colors.copy(), frame)
-
-
-def _compressed_color_image(frame: Frame) -> Callable[[], CompressedImage]:
-    return _compressed(compressed_rgb_fields, frame.rgb, frame)
 
 
 def _bin_centers(frame: Frame) -> Float32MultiArray:
@@ -211,14 +172,14 @@ PRODUCTS = (
         'image',
         'depth/image',
         Image,
-        _depth,
+        lambda frame: _image(frame.marked, '32FC1', frame),
         '32FC1, metres; NaN unknown, +Inf beyond and -Inf below the range (REP 117, 118)',
     ),
     Product(
         'image_raw',
         'depth/image_raw',
         Image,
-        _depth_in_millimetres,
+        lambda frame: _image(frame.millimetres, '16UC1', frame),
         '16UC1, millimetres; 0 unknown or out of range',
         other_form_of='image',
     ),
@@ -231,8 +192,20 @@ PRODUCTS = (
         needs_network=False,
         needs_intrinsics=True,
     ),
-    Product('std', 'depth/std', Image, _std, '32FC1, one standard deviation, metres'),
-    Product('color', 'depth/color', Image, _colors, 'rgb8, for people'),
+    Product(
+        'std',
+        'depth/std',
+        Image,
+        lambda frame: _image(frame.estimated.std, '32FC1', frame),
+        '32FC1, one standard deviation, metres',
+    ),
+    Product(
+        'color',
+        'depth/color',
+        Image,
+        lambda frame: _image(frame.colors, 'rgb8', frame),
+        'rgb8, for people',
+    ),
     Product(
         'points',
         'points',
@@ -282,7 +255,7 @@ PRODUCTS = (
         'color_image',
         'color/image',
         Image,
-        _color_image,
+        lambda frame: _image(frame.rgb, 'rgb8', frame),
         'rgb8, the picture that the network saw (rectified if that was asked for)',
         other_form_of='the image of the camera',
     ),
@@ -300,7 +273,8 @@ PRODUCTS = (
         'image_raw_compressed',
         'depth/image_raw/compressedDepth',
         CompressedImage,
-        _compressed_depth,
+        # Millimetres alone: the plugin's inverse depth for 32FC1 would lose with distance.
+        lambda frame: _compressed(compressed_depth_fields, frame.millimetres, frame),
         'depth/image_raw as PNG, without loss',
         other_form_of='image',
         takes_long=True,
@@ -309,7 +283,7 @@ PRODUCTS = (
         'color_compressed',
         'depth/color/compressed',
         CompressedImage,
-        _compressed_colors,
+        lambda frame: _compressed(compressed_rgb_fields, frame.colors.copy(), frame),
         'depth/color as JPEG',
         other_form_of='color',
         takes_long=True,
@@ -318,7 +292,7 @@ PRODUCTS = (
         'color_image_compressed',
         'color/image/compressed',
         CompressedImage,
-        _compressed_color_image,
+        lambda frame: _compressed(compressed_rgb_fields, frame.rgb, frame),
         'color/image as JPEG',
         other_form_of='the image of the camera',
         takes_long=True,
