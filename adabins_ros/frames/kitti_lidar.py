@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from adabins_ros.messages.transforms import quaternion  # noqa: F401
 import numpy as np
 from numpy.typing import NDArray
 
@@ -78,26 +79,6 @@ class FolderLidar:
                 '(x, y, z and intensity as float32)'
             )
         return content.view(_POINT)
-
-
-def quaternion(rotation: NDArray[np.float64]) -> dict[str, float]:
-    """
-    Return a (3, 3) rotation matrix as the fields of a geometry_msgs/Quaternion.
-
-    Bar-Itzhack, "New method for extracting the quaternion from a rotation matrix", 2000: also for
-    matrices that were rounded in a file.
-    """
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation
-    symmetric = np.array(
-        [
-            [xx - yy - zz, yx + xy, zx + xz, zy - yz],
-            [yx + xy, yy - xx - zz, zy + yz, xz - zx],
-            [zx + xz, zy + yz, zz - xx - yy, yx - xy],
-            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
-        ]
-    )
-    _, vectors = np.linalg.eigh(symmetric)
-    return dict(zip('xyzw', vectors[:, -1].tolist(), strict=True))
 
 
 def _optical_from_lidar(file: Path) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+from adabins_ros.messages.transforms import transform_matrix
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,7 +32,7 @@ class StaticTransforms:
         for message in messages:
             for stamped in message.transforms:
                 child = _name(stamped.child_frame_id)
-                matrix = _matrix(stamped.transform)
+                matrix = transform_matrix(stamped.transform)
                 self._parents[child] = (_name(stamped.header.frame_id), matrix)
 
     @property
@@ -81,21 +82,3 @@ def _inverse(matrix: Matrix) -> Matrix:
 def _name(frame: Any) -> str:
     """Return a frame's name without the leading slash of old recordings."""
     return str(frame).lstrip('/')
-
-
-def _matrix(transform: Any) -> Matrix:
-    """Return a geometry_msgs/Transform as a (4, 4) matrix."""
-    rotation, translation = transform.rotation, transform.translation
-    x, y, z, w = (float(value) for value in (rotation.x, rotation.y, rotation.z, rotation.w))
-    norm = x * x + y * y + z * z + w * w
-    scale = 2 / norm if norm > 0 else 0.0
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.eye(3) + scale * np.array(
-        [
-            [-y * y - z * z, x * y - z * w, x * z + y * w],
-            [x * y + z * w, -x * x - z * z, y * z - x * w],
-            [x * z - y * w, y * z + x * w, -x * x - y * y],
-        ]
-    )
-    matrix[:3, 3] = float(translation.x), float(translation.y), float(translation.z)
-    return matrix

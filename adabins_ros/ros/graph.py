@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topics that other nodes publish, as the ROS graph shows them."""
+"""The topics that other nodes publish, as the ROS graph shows them, and how to hear them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 from adabins_ros.camera_topics import GraphTopic
 from rclpy.node import Node, NodeNameNonExistentError
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 _NOT_KNOWN_YET = '_NODE_NAME_UNKNOWN_'  # rmw: a publisher is found before its node is
@@ -19,7 +22,11 @@ def published_topics(node: Node) -> list[GraphTopic]:
     publishers: dict[str, set[str]] = defaultdict(set)
     # By node: the queries by topic would apply this node's remappings to the others' topics.
     for name, namespace in set(node.get_node_names_and_namespaces()) - {own}:
-        for topic, kinds in _published_by(node, name, namespace):
+        try:
+            published = node.get_publisher_names_and_types_by_node(name, namespace)
+        except NodeNameNonExistentError:  # it has just left the graph
+            continue
+        for topic, kinds in published:
             types[topic].update(kinds)
             publishers[topic].add(f'{namespace.rstrip("/")}/{name}')
     return [
@@ -28,16 +35,28 @@ def published_topics(node: Node) -> list[GraphTopic]:
     ]
 
 
+def subscribe(node: Node, kind: type, topic: str, callback: Any) -> Any:
+    """
+    Subscribe with the QoS for sensor data, which qos_overrides parameters may change.
+
+    Raises
+    ------
+    RuntimeError
+        One of them is unusable.
+
+    """
+    return node.create_subscription(
+        kind,
+        topic,
+        callback,
+        # A fresh one, as overrides change it.
+        QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+    )
+
+
 def node_name(endpoint: TopicEndpointInfo) -> str:
     """Return the whole name of the node that a publisher or a subscription belongs to."""
     if endpoint.node_name == _NOT_KNOWN_YET:
         return 'a node'
     return f'{endpoint.node_namespace.rstrip("/")}/{endpoint.node_name}'
-
-
-def _published_by(node: Node, name: str, namespace: str) -> list[tuple[str, list[str]]]:
-    """Return a node's topics and types; none if it has just left the graph."""
-    try:
-        return node.get_publisher_names_and_types_by_node(name, namespace)
-    except NodeNameNonExistentError:
-        return []

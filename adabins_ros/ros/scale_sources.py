@@ -9,6 +9,8 @@ import threading
 from typing import Any
 
 from adabins_ros.messages.fields import stamp_ns
+from adabins_ros.messages.transforms import quaternion, transform_matrix
+from adabins_ros.ros.graph import subscribe
 from adabins_ros.ros.parameters import DepthNodeSettings
 from adabins_ros.scale import EvidenceError
 from adabins_ros.scale.sensor_points import optical_from_sensor
@@ -16,8 +18,6 @@ from geometry_msgs.msg import Quaternion, TransformStamped
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
 from sensor_msgs.msg import Image, LaserScan, PointCloud2, Range
 from std_msgs.msg import Header
@@ -85,15 +85,7 @@ class ScaleSources:
                 with self._lock:
                     kept.append((stamp_ns(message.header.stamp) / 1e9, message))
 
-            self._subscriptions.append(
-                self._node.create_subscription(
-                    TOPICS[name],
-                    topic,
-                    on_message,
-                    QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
-                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-                )
-            )
+            self._subscriptions.append(subscribe(self._node, TOPICS[name], topic, on_message))
         self.transforms.listen()
 
     def stop_listening(self) -> None:
@@ -203,7 +195,7 @@ class Transforms:
             Turns directions of the child into those of the parent.
 
         """
-        x, y, z, w = quaternion(rotation)
+        turn = quaternion(rotation)
         if self._buffer is None:
             if (header.frame_id, child) not in self._told:
                 self._told.add((header.frame_id, child))
@@ -211,13 +203,13 @@ class Transforms:
                     f'the frame {child!r} is not broadcast, as tf2_ros is not installed; publish '
                     'it with: ros2 run tf2_ros static_transform_publisher '
                     f'--frame-id {header.frame_id} --child-frame-id {child} '
-                    f'--qx {x:.6f} --qy {y:.6f} --qz {z:.6f} --qw {w:.6f}'
+                    + ' '.join(f'--q{axis} {value:.6f}' for axis, value in turn.items())
                 )
             return
         if self._broadcaster is None:
             self._broadcaster = importlib.import_module('tf2_ros').TransformBroadcaster(self._node)
         message = TransformStamped(header=header, child_frame_id=child)
-        message.transform.rotation = Quaternion(x=x, y=y, z=z, w=w)
+        message.transform.rotation = Quaternion(**turn)
         self._broadcaster.sendTransform(message)
 
     def looked_up(self, target: str, source: str) -> NDArray[np.float64] | None:
@@ -228,29 +220,4 @@ class Transforms:
             transform = self._buffer.lookup_transform(target, source, Time()).transform
         except Exception:  # tf2's are of several kinds, and of other modules in some releases
             return None
-        q, t = transform.rotation, transform.translation
-        x, y, z, w = np.array([q.x, q.y, q.z, q.w]) / np.linalg.norm([q.x, q.y, q.z, q.w])
-        matrix = np.eye(4)
-        matrix[:3, :3] = [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-        matrix[:3, 3] = t.x, t.y, t.z
-        return matrix
-
-
-def quaternion(rotation: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Return x, y, z, w of a rotation (3, 3)."""
-    # The eigenvector of Bar-Itzhack's matrix holds in every case, half turns among them.
-    r = rotation
-    symmetric = np.array(
-        [
-            [r[0, 0] - r[1, 1] - r[2, 2], r[1, 0] + r[0, 1], r[2, 0] + r[0, 2], r[2, 1] - r[1, 2]],
-            [r[1, 0] + r[0, 1], r[1, 1] - r[0, 0] - r[2, 2], r[2, 1] + r[1, 2], r[0, 2] - r[2, 0]],
-            [r[2, 0] + r[0, 2], r[2, 1] + r[1, 2], r[2, 2] - r[0, 0] - r[1, 1], r[1, 0] - r[0, 1]],
-            [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], np.trace(r)],
-        ]
-    )
-    x, y, z, w = np.linalg.eigh(symmetric)[1][:, -1].tolist()
-    return x, y, z, w
+        return transform_matrix(transform)
