@@ -10,6 +10,7 @@ import os
 import re
 from typing import Any
 
+from adabins_ros.dds_profile import unset_variable
 from ament_index_python.packages import get_package_prefix, PackageNotFoundError
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
@@ -29,13 +30,6 @@ from launch_ros.substitutions import FindPackageShare
 import yaml
 
 PACKAGE = 'adabins_ros'
-# Each release of ROS 2 reads one of them; newer ones warn of the older name.
-PROFILE_VARIABLES = {
-    'humble': 'FASTRTPS_DEFAULT_PROFILES_FILE',
-    'iron': 'FASTRTPS_DEFAULT_PROFILES_FILE',
-    'jazzy': 'FASTRTPS_DEFAULT_PROFILES_FILE',
-    'newer': 'FASTDDS_DEFAULT_PROFILES_FILE',
-}
 PARAMETERS = {
     'model': ('model', str),
     'device': ('device', str),
@@ -103,11 +97,8 @@ LONGEST_START_S = 600
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments; `processes` makes the rest from their values."""
-    profile = []
-    if not any(variable in os.environ for variable in PROFILE_VARIABLES.values()):
-        release = os.environ.get('ROS_DISTRO')
-        variable = PROFILE_VARIABLES.get(release, PROFILE_VARIABLES['newer'])
-        profile = [SetEnvironmentVariable(variable, config_file('fastdds.xml'))]
+    variable = unset_variable(os.environ)
+    profile = [SetEnvironmentVariable(variable, config_file('fastdds.xml'))] if variable else []
     arguments = [
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()
