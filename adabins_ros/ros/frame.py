@@ -134,6 +134,23 @@ class Frame:
         np.add(out, depth, out=out)
         return np.maximum(out, np.float32(self.limits[0]), out=out)
 
+    def height_and_down(
+        self, base_from_camera: NDArray[np.float64] | None
+    ) -> tuple[float, NDArray[np.float64]]:
+        """
+        Return the camera's height above the floor, m, and gravity in its optical frame.
+
+        Parameters
+        ----------
+        base_from_camera : (4, 4) float64 or None
+            What TF knows of a frame on the floor; without it, and without the parameter
+            camera_height, the height is 0.
+
+        """
+        settings, base = self.settings, base_from_camera
+        height = settings.camera_height or (0.0 if base is None else float(base[2, 3]))
+        return height, down_in_camera(settings.camera_pitch) if base is None else -base[2, :3]
+
     @cached_property
     def level(self) -> tuple[float, NDArray[np.float64]]:
         """Return the camera's height above the floor, m, and gravity in its optical frame."""
@@ -141,14 +158,14 @@ class Frame:
         bases = (settings.base_frame,) if settings.base_frame else ('base_footprint', 'base_link')
         known = (self.transforms.looked_up(base, camera) for base in bases if self.transforms)
         base = next((pose for pose in known if pose is not None), None)
-        height = settings.camera_height or (0.0 if base is None else float(base[2, 3]))
+        height, down = self.height_and_down(base)
         if height <= 0:
             raise NotMade(
                 'the height of the camera above the floor is not known: publish the transform '
                 f'from {camera!r} to {" or ".join(map(repr, bases))}, or set the parameters '
                 'camera_height and camera_pitch'
             )
-        return height, down_in_camera(settings.camera_pitch) if base is None else -base[2, :3]
+        return height, down
 
     @cached_property
     def heights(self) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from adabins_ros.messages.fields import MessageError, stamp_ns
 from adabins_ros.messages.images import decode_depth
 from adabins_ros.ros.scale_sources import ScaleSources
 from adabins_ros.scale import EvidenceError, MetricScale
-from adabins_ros.scale.floor import down_in_camera, floor_points
+from adabins_ros.scale.floor import floor_points
 from adabins_ros.scale.sensor_points import (
     at_pixels,
     at_registered_pixels,
@@ -179,16 +179,14 @@ class FrameScale:
 
     def _height_and_down(self, frame: Frame) -> tuple[float, Any]:
         """Return the camera's height above the floor, m, and gravity in its optical frame."""
-        settings = frame.settings
-        base = self._sources.transforms.looked_up(settings.floor_frame, frame.header.frame_id)
-        if base is None:
-            if not settings.camera_height:
-                raise EvidenceError(
-                    'no floor: set the parameters camera_height and camera_pitch, or publish the '
-                    f'transform from {frame.header.frame_id!r} to {settings.floor_frame!r}'
-                )
-            return settings.camera_height, down_in_camera(settings.camera_pitch)
-        height = settings.camera_height or float(base[2, 3])
-        if height <= 0:
+        floor_frame = frame.settings.floor_frame
+        base = self._sources.transforms.looked_up(floor_frame, frame.header.frame_id)
+        height, down = frame.height_and_down(base)
+        if height > 0:
+            return height, down
+        if base is not None:
             raise EvidenceError(f'no floor: TF puts the camera {height:.2f} m above the floor')
-        return height, -base[2, :3]
+        raise EvidenceError(
+            'no floor: set the parameters camera_height and camera_pitch, or publish the '
+            f'transform from {frame.header.frame_id!r} to {floor_frame!r}'
+        )
