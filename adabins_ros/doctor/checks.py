@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 import os
@@ -109,12 +109,12 @@ def check_robot(seen: Observation, base_frames: Sequence[str] = BASE_FRAMES) -> 
     """Judge what was seen: camera, QoS, images, camera_info, frames, clock, running nodes."""
     checks = []
     if seen.image is None:
-        checks.append(Check('camera', 'there is no camera to listen to', f'{seen.choice}'))
+        checks.append(Check('camera', 'there is no camera to listen to', seen.choice))
     else:
-        checks += [Check('camera', seen.choice), *_images(seen)]
+        checks += [Check('camera', seen.choice), *_images(seen.image, seen.seconds, seen.found)]
         checks += _camera_info(seen.camera_info, seen.image)
         checks += _clock(seen.image, seen.simulated)
-        checks.append(_frames(seen, base_frames))
+        checks.append(_frames(seen, seen.image, base_frames))
     checks += _quality_of_service(seen.mismatches)
     checks += [
         Check('depth node', f'{name}: {text}', 'see above, and /diagnostics')
@@ -128,32 +128,29 @@ def check_computer(model: str, shared_memory: str = '/dev/shm') -> list[Check]:
     return [_shared_memory(shared_memory), *_engine(model)]
 
 
-def _images(seen: Observation) -> list[Check]:
-    image, seconds, checks = seen.image, seen.seconds, []
-    if image is None:
-        return []
+def _images(image: Stream, seconds: float, cameras: str) -> Iterator[Check]:
     if not image.publishers:
         text = f'nobody publishes {image.topic}'
-        return [Check('images', text, f'start the camera, or name its topic: {seen.found}')]
+        yield Check('images', text, f'start the camera, or name its topic: {cameras}')
+        return
     if len(image.publishers) > 1:
-        checks.append(_several('images', image))
+        yield _several('images', image)
     if image.last is None:
-        checks.append(
-            Check(
-                'images',
-                f'{image.topic} is published, but nothing came in {seconds:g} s',
-                'is the camera running? Fast DDS loses large images at its default settings: '
-                'start the driver too with FASTDDS_DEFAULT_PROFILES_FILE set to the fastdds.xml '
-                'of this package',
-            )
+        yield Check(
+            'images',
+            f'{image.topic} is published, but nothing came in {seconds:g} s',
+            'is the camera running? Fast DDS loses large images at its default settings: '
+            'start the driver too with FASTDDS_DEFAULT_PROFILES_FILE set to the fastdds.xml '
+            'of this package',
         )
-        return checks
+        return
     try:
         decode = decode_compressed_rgb if hasattr(image.last, 'format') else decode_rgb
         height, width = decode(image.last).shape[:2]
     except MessageError as error:
         remedy = 'set the camera driver to rgb8, or to another encoding that the README lists'
-        return [*checks, Check('images', f'{image.topic} can not be used: {error}', remedy)]
+        yield Check('images', f'{image.topic} can not be used: {error}', remedy)
+        return
     rate_hz = len(image.stamps_s) / seconds
     text = f'{image.topic}: {width}x{height}, {rate_hz:.1f} Hz'
     remedy = ''
@@ -162,7 +159,7 @@ def _images(seen: Observation) -> list[Check]:
             f'less than {SLOW_HZ:g} Hz: raise the frame rate of the driver, lower the '
             'exposure time, or look for a network that is too slow for raw images'
         )
-    return [*checks, Check('rate', text, remedy)]
+    yield Check('rate', text, remedy)
 
 
 def _several(subject: str, stream: Stream) -> Check:
@@ -174,56 +171,52 @@ def _several(subject: str, stream: Stream) -> Check:
     )
 
 
-def _camera_info(info: Stream | None, image: Stream) -> list[Check]:
+def _camera_info(info: Stream | None, image: Stream) -> Iterator[Check]:
     subject = 'camera_info'
     if info is None or not info.publishers:
         beside = info.topic if info else 'camera_info'
-        return [
-            Check(
-                subject,
-                f'nobody publishes {beside}, so there are no points and depth is not corrected '
-                'for the focal length',
-                'calibrate the camera (camera_calibration), remap camera_info, or set '
-                'horizontal_fov_deg',
-            )
-        ]
-    checks = [_several(subject, info)] if len(info.publishers) > 1 else []
+        yield Check(
+            subject,
+            f'nobody publishes {beside}, so there are no points and depth is not corrected '
+            'for the focal length',
+            'calibrate the camera (camera_calibration), remap camera_info, or set '
+            'horizontal_fov_deg',
+        )
+        return
+    if len(info.publishers) > 1:
+        yield _several(subject, info)
     if info.last is None:
         text = f'{info.topic} is published, but nothing came'
-        return [
-            *checks,
-            Check(subject, text, 'is the driver running, and its calibration loaded?'),
-        ]
+        yield Check(subject, text, 'is the driver running, and its calibration loaded?')
+        return
     size = getattr(image.last, 'height', 0), getattr(image.last, 'width', 0)
     size = size if all(size) else (info.last.height, info.last.width)
     try:
         camera = camera_for(info.last, size, image.topic, info_topic=info.topic)
     except CameraError as error:
         text, _, remedy = str(error).partition('; ')
-        return [*checks, Check(subject, text, remedy or 'remap camera_info')]
+        yield Check(subject, text, remedy or 'remap camera_info')
+        return
     if camera is not None:
-        checks.append(Check(subject, f'{info.topic}: fx {camera.fx:.1f} px'))
+        yield Check(subject, f'{info.topic}: fx {camera.fx:.1f} px')
     if image.stamps_s and not any(
         abs(one - other) < MOST_INFO_S for one in image.stamps_s for other in info.stamps_s
     ):
-        checks.append(
-            Check(
-                subject,
-                f'none on {info.topic} has the stamp of an image',
-                'let the driver publish both with one stamp; until then the latest one counts, '
-                'which is right while the calibration stays',
-            )
+        yield Check(
+            subject,
+            f'none on {info.topic} has the stamp of an image',
+            'let the driver publish both with one stamp; until then the latest one counts, '
+            'which is right while the calibration stays',
         )
-    return checks
 
 
-def _frames(seen: Observation, base_frames: Sequence[str]) -> Check:
-    subject, last = 'frames', seen.image.last if seen.image else None
-    if last is None:
+def _frames(seen: Observation, image: Stream, base_frames: Sequence[str]) -> Check:
+    subject = 'frames'
+    if image.last is None:
         return Check(subject, 'not looked at: no image came')
-    frame, topic = last.header.frame_id, seen.image.topic if seen.image else ''
+    frame = image.last.header.frame_id
     if not frame:
-        return Check(subject, f'images on {topic} have no frame_id', 'set it in the driver')
+        return Check(subject, f'images on {image.topic} have no frame_id', 'set it in the driver')
     info = seen.camera_info.last if seen.camera_info else None
     if info is not None and info.header.frame_id not in ('', frame):
         return Check(
@@ -264,21 +257,18 @@ def _clock(image: Stream, simulated: bool) -> list[Check]:
     )
     if not ages:
         return []
-    age_s, clock = ages[len(ages) // 2], '/clock' if simulated else 'the clock of this computer'
-    text = f'images are {abs(age_s):.3g} s {"old" if age_s >= 0 else "ahead"} by {clock}'
     if not image.stamps_s[-1]:
         return [Check('clock', 'images have no stamps', 'set them in the driver')]
+    age_s, clock = ages[len(ages) // 2], '/clock' if simulated else 'the clock of this computer'
+    text = f'images are {abs(age_s):.3g} s {"old" if age_s >= 0 else "ahead"} by {clock}'
+    remedy = ''
     if age_s < -AHEAD_S:
-        return [
-            Check('clock', text, 'one clock is wrong: synchronise both computers (chrony, ntp)')
-        ]
-    if age_s > RECORDED_S:
+        remedy = 'one clock is wrong: synchronise both computers (chrony, ntp)'
+    elif age_s > RECORDED_S:
         remedy = 'play the recording with --clock and set use_sim_time'
-        return [Check('clock', text, remedy)]
-    if age_s > BEHIND_S:
+    elif age_s > BEHIND_S:
         remedy = 'synchronise both computers (chrony, ntp), or find what holds the images up'
-        return [Check('clock', text, remedy)]
-    return [Check('clock', text)]
+    return [Check('clock', text, remedy)]
 
 
 def _quality_of_service(mismatches: list[str]) -> list[Check]:

@@ -21,9 +21,9 @@ from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
     qos_check_compatible,
+    qos_profile_sensor_data,
     QoSCompatibility,
     QoSProfile,
-    ReliabilityPolicy,
 )
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -98,8 +98,6 @@ class _Observer:
     ) -> None:
         self._node = node
         self._now_s: float | None = None
-        self._transforms: set[tuple[str, str]] | None = None
-        self._troubles: dict[str, str] = {}
         choice = find_cameras(published_topics(node), transport)
         if image is None:
             self._seen = Observation(0.0, choice.text)
@@ -119,7 +117,7 @@ class _Observer:
         seen.seconds = seconds
         seen.simulated = node.count_publishers('/clock') > 0
         if seen.simulated:
-            node.create_subscription(Clock, '/clock', self._on_clock, _best_effort())
+            node.create_subscription(Clock, '/clock', self._on_clock, qos_profile_sensor_data)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         self._follow_transforms()
         spin(seconds)
@@ -128,7 +126,6 @@ class _Observer:
             stream.publishers = [node_name(publisher) for publisher in found]
         seen.mismatches = list(self._mismatches())
         seen.tf_publishers = sum(map(node.count_publishers, ('/tf', '/tf_static')))
-        seen.transforms, seen.troubles = self._transforms, self._troubles
         return seen
 
     def _follow(self, kind: type, topic: str) -> Stream:
@@ -139,7 +136,7 @@ class _Observer:
             stream.arrivals_s.append(time.time() if self._now_s is None else self._now_s)
             stream.last = message
 
-        self._node.create_subscription(kind, topic, on_message, _best_effort())
+        self._node.create_subscription(kind, topic, on_message, qos_profile_sensor_data)
         return stream
 
     def _follow_transforms(self) -> None:
@@ -154,8 +151,8 @@ class _Observer:
 
         latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._node.create_subscription(TFMessage, '/tf_static', on_transforms, latched)
-        self._node.create_subscription(TFMessage, '/tf', on_transforms, _best_effort())
-        self._transforms = found
+        self._node.create_subscription(TFMessage, '/tf', on_transforms, qos_profile_sensor_data)
+        self._seen.transforms = found
 
     def _on_clock(self, message: Clock) -> None:
         self._now_s = stamp_ns(message.clock) / 1e9
@@ -164,10 +161,10 @@ class _Observer:
         for status in message.status:
             if 'depth_node: depth' not in status.name:
                 continue
-            self._troubles.pop(status.name, None)
+            self._seen.troubles.pop(status.name, None)
             idle = status.message.startswith(('unconfigured', 'inactive'))
             if idle or status.level != DiagnosticStatus.OK:
-                self._troubles[status.name] = status.message
+                self._seen.troubles[status.name] = status.message
 
     def _mismatches(self) -> Iterator[str]:
         """Say which subscriptions can not hear which publishers."""
@@ -193,7 +190,3 @@ class _Observer:
                             f'{node_name(listener)} can not hear {node_name(publisher)} on '
                             f'{topic}: {reason.strip(" ;")}'
                         )
-
-
-def _best_effort() -> QoSProfile:
-    return QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
