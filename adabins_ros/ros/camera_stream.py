@@ -19,8 +19,8 @@ from adabins_ros.ros.diagnostics import (
 )
 from adabins_ros.ros.frame_scale import FrameScale
 from adabins_ros.ros.frame_worker import FrameWorker
-from adabins_ros.ros.graph import published_topics
-from adabins_ros.ros.model_loading import FAILED, ModelStatus
+from adabins_ros.ros.graph import published_topics, subscribe
+from adabins_ros.ros.model_loading import FAILED
 from adabins_ros.ros.parameters import DepthNodeSettings
 from adabins_ros.ros.pipeline import DepthPipeline
 from adabins_ros.ros.products import PRODUCTS
@@ -30,7 +30,7 @@ from adabins_ros.ros.stream_hints import image_topic, StreamHints
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -87,7 +87,7 @@ class CameraStream:
         self._choices: list[str] = []
         camera_info = node.resolve_topic_name(f'{self._prefix}camera_info')
         self._cameras = CameraSource(camera_info, self.warn)
-        self._hints = StreamHints(node, self._cameras)
+        self._hints: StreamHints | None = None
         self._statistics = FrameStatistics()
         self._sources = sources
         self._scale = FrameScale(sources)
@@ -217,17 +217,19 @@ class CameraStream:
 
         transport = self._settings().image_transport
         kind = Image if transport == 'raw' else CompressedImage
-        self._inputs.append(self._subscribe(kind, image_topic(base, transport), on_image))
+        images = subscribe(self._node, kind, image_topic(base, transport), on_image)
+        self._inputs.append(images)
         self._cameras.image_topic = self.topic
         self._cameras.topic = camera_info
-        self._inputs.append(self._subscribe(CameraInfo, camera_info, self._cameras.update))
-        self._hints.watch(self._inputs[0], self._inputs[1], transport)
+        camera_infos = subscribe(self._node, CameraInfo, camera_info, self._cameras.update)
+        self._inputs.append(camera_infos)
+        self._hints = StreamHints(self._node, self._cameras, images, camera_infos, transport)
         self._awaits_camera_info = True
 
     def stop_listening(self) -> None:
         """Undo `listen`."""
         self._stop_search()
-        self._hints.forget()
+        self._hints = None
         for subscription in self._inputs:
             self._node.destroy_subscription(subscription)
         self._inputs = []
@@ -294,48 +296,31 @@ class CameraStream:
         elif age_s >= 0:  # ahead of the clock is a bag that loops
             self._statistics.record('frame age', age_s)
 
-    def status(
-        self,
-        state: str,
-        problem: str | None,
-        predictor: DepthPredictor | None,
-        model: ModelStatus,
-    ) -> DiagnosticStatus:
-        """Return how this camera fares, for /diagnostics; `NodeCondition` says from what."""
-        hints = self._hints.hints(self._settings().horizontal_fov_deg, self._statistics.received_s)
+    def status(self, condition: NodeCondition) -> DiagnosticStatus:
+        """Return how this camera fares, for /diagnostics."""
+        settings, model, predictor = self._settings(), condition.model, condition.predictor
+        hints = []
+        if self._hints is not None:
+            received_s = self._statistics.received_s
+            hints = self._hints.hints(settings.horizontal_fov_deg, received_s)
         if self._choices:
             hints.append(f'no camera is chosen: {self._choices[-1]}')
         if model.change.startswith(FAILED):
             hints.append(f'{model.change}; {model.active} runs on')
         if predictor is not None:
-            hints += filter(None, [predictor.notice, unsmoothed(predictor, self._settings())])
+            hints += filter(None, [predictor.notice, unsmoothed(predictor, settings)])
         if self._scale.is_missing:
             hints.append(self._scale.problem)
         pipeline = self._pipeline
         return self._diagnostics.status(
-            NodeCondition(
-                state=state,
-                problem=problem,
-                predictor=predictor,
-                model=model,
-                topic=self.topic,
-                hints=hints,
-                focal_scale=pipeline.focal_scale if pipeline else 1.0,
-                inference_size=pipeline.inference_size if pipeline else None,
-                scale=self._scale.fit,
-                camera_info=self._cameras.choice,
-                other_clock=self._other_clock,
-            )
-        )
-
-    def _subscribe(self, kind: type, topic: str, callback: Any) -> Any:
-        """Subscribe with the QoS for sensor data; the profile is fresh as overrides change it."""
-        return self._node.create_subscription(
-            kind,
-            topic,
-            callback,
-            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            condition,
+            topic=self.topic,
+            hints=hints,
+            camera_info=self._cameras.choice,
+            focal_scale=pipeline.focal_scale if pipeline else 1.0,
+            inference_size=pipeline.inference_size if pipeline else None,
+            scale=self._scale.fit,
+            other_clock=self._other_clock,
         )
 
 

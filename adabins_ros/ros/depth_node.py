@@ -13,11 +13,10 @@ from typing import Any, TYPE_CHECKING
 from adabins_ros.freed_memory import loading_apart, return_freed_memory
 from adabins_ros.ros.camera_stream import CameraStream
 from adabins_ros.ros.declared_parameters import DepthNodeParameters
-from adabins_ros.ros.diagnostics import ThrottledWarnings
+from adabins_ros.ros.diagnostics import NodeCondition, ThrottledWarnings
 from adabins_ros.ros.frame_worker import FrameWorker
 from adabins_ros.ros.manager_bond import ManagerBond
 from adabins_ros.ros.model_loading import (
-    ConfigurationError,
     FAILED,
     file_state,
     free_cached_memory,
@@ -131,8 +130,9 @@ class DepthNode(LifecycleNode):
             for stream in self._streams:
                 stream.announce(self._predictor, self._beside)
         except Exception as error:  # whatever it is, the node can be configured again
-            self._problem = in_words(error)
-            if not isinstance(error, ConfigurationError):
+            self._problem = in_words(error, settings.model)
+            if self._problem is None:
+                self._problem = f'{type(error).__name__}: {error}'
                 self.get_logger().error(traceback.format_exc())
             self.get_logger().error(
                 f'configuration failed: {self._problem}\nCorrect it with ros2 param set, then: '
@@ -142,12 +142,10 @@ class DepthNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._problem = None
         self._tell_model(ModelStatus(settings.model))
-        self.get_logger().info(
-            f'{self._predictor.description}, loaded in {time.perf_counter() - start:.1f} s'
+        taken_s = time.perf_counter() - start
+        self._introduce(
+            self._predictor, f'{self._predictor.description}, loaded in {taken_s:.1f} s'
         )
-        if not self._predictor.is_trained:
-            self.get_logger().warning('untrained network: depth is meaningless')
-        self._say_notice(self._predictor)
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -287,10 +285,7 @@ class DepthNode(LifecycleNode):
         self._changes.retire(old, worker.wait_for_frame if worker else lambda: None)
         self._model_state = change.file_state
         self._tell_model(ModelStatus(name, 'done'))
-        self.get_logger().info(f'changed to {new.description}')
-        if not new.is_trained:
-            self.get_logger().warning('untrained network: depth is meaningless')
-        self._say_notice(new)
+        self._introduce(new, f'changed to {new.description}')
 
     def _tell_model(self, model: ModelStatus) -> None:
         self._model = model
@@ -305,6 +300,13 @@ class DepthNode(LifecycleNode):
             self.get_logger().info(f'changed over to {predictor.description}')
         self._say_notice(predictor)
 
+    def _introduce(self, predictor: DepthPredictor, text: str) -> None:
+        """Say of a model that was loaded what there is to say."""
+        self.get_logger().info(text)
+        if not predictor.is_trained:
+            self.get_logger().warning('untrained network: depth is meaningless')
+        self._say_notice(predictor)
+
     def _say_notice(self, predictor: DepthPredictor) -> None:
         """Warn of what the predictor has to say, once."""
         if predictor.notice and predictor.notice != self._notice:
@@ -315,12 +317,8 @@ class DepthNode(LifecycleNode):
         state = 'inactive' if self._worker is None else 'active'
         if self._predictor is None:
             state = 'unconfigured'
-        message = DiagnosticArray(
-            status=[
-                stream.status(state, self._problem, self._predictor, self._model)
-                for stream in self._streams
-            ]
-        )
+        condition = NodeCondition(state, self._problem, self._predictor, self._model)
+        message = DiagnosticArray(status=[stream.status(condition) for stream in self._streams])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics_output.publish(message)
 

@@ -137,7 +137,7 @@ class FrameStatistics:
 @dataclass(frozen=True)
 class NodeCondition:
     """
-    Hold what a diagnostic status is made from, beside the statistics.
+    Hold how the node is, whatever its cameras see.
 
     Attributes
     ----------
@@ -149,20 +149,6 @@ class NodeCondition:
         The loaded model.
     model : ModelStatus
         Its name, and what became of the last change.
-    topic : str
-        Where images are expected.
-    hints : list of str
-        What is wrong with the streams, in sentences.
-    focal_scale : float
-        Factor of the focal correction of the last frame.
-    inference_size : tuple of int or None
-        Height and width that the network saw last, px.
-    scale : ScaleFit or None
-        Of the last frame.
-    camera_info : str
-        Which one the last frame got.
-    other_clock : str
-        What is to be said of stamps that are not of this clock.
 
     """
 
@@ -170,17 +156,10 @@ class NodeCondition:
     problem: str | None
     predictor: DepthPredictor | None
     model: ModelStatus
-    topic: str
-    hints: list[str]
-    focal_scale: float
-    inference_size: tuple[int, int] | None
-    scale: ScaleFit | None = None
-    camera_info: str = ''
-    other_clock: str = ''
 
 
 class DepthDiagnostics:
-    """Turn the node's condition into one status a second; rates are those since the last."""
+    """Tell how a camera fares in one status a second; rates are those since the last."""
 
     def __init__(self, node_name: str, camera: str, statistics: FrameStatistics) -> None:
         self._name = f'{node_name.lstrip("/")}: depth {camera}'.rstrip()
@@ -188,8 +167,36 @@ class DepthDiagnostics:
         self._last_s = time.monotonic()
         self._last: Counter[str] = Counter()
 
-    def status(self, condition: NodeCondition) -> DiagnosticStatus:
-        """Return the status of now; call it regularly, rates are over the time between calls."""
+    def status(
+        self,
+        condition: NodeCondition,
+        *,
+        topic: str,
+        hints: list[str],
+        camera_info: str,
+        focal_scale: float,
+        inference_size: tuple[int, int] | None,
+        scale: ScaleFit,
+        other_clock: str,
+    ) -> DiagnosticStatus:
+        """
+        Return the status of now; call it regularly, rates are over the time between calls.
+
+        Parameters
+        ----------
+        condition
+            Of the node.
+        topic
+            Where images are expected.
+        hints
+            What is wrong with the streams, in sentences.
+        camera_info, focal_scale, inference_size, scale
+            Of the last frame: which one it got, the factor of the focal correction, height and
+            width that the network saw, px, and what is known of the true scale.
+        other_clock
+            What is to be said of stamps that are not of this clock.
+
+        """
         now, report = time.monotonic(), self._statistics.report()
         elapsed = max(now - self._last_s, 1e-3)
         rates = {
@@ -205,8 +212,8 @@ class DepthDiagnostics:
         silent_s = (
             None if self._statistics.received_s is None else now - self._statistics.received_s
         )
-        level, message = _summary(condition, bad, rates, silent_s)
-        predictor, size = condition.predictor, condition.inference_size
+        level, message = _summary(condition, topic, hints, bad, rates, silent_s)
+        predictor, size = condition.predictor, inference_size
         device = str(predictor.device) if predictor else 'none'
         values: dict[str, object] = {
             'state': condition.state,
@@ -217,9 +224,9 @@ class DepthDiagnostics:
             'device': device,
             'engine': predictor.engine if predictor else 'none',
             'inference size': f'{size[1]}x{size[0]}' if size else 'none yet',
-            'focal scale': f'{condition.focal_scale:.4f}',
-            'image topic': condition.topic,
-            'camera_info': condition.camera_info,
+            'focal scale': f'{focal_scale:.4f}',
+            'image topic': topic,
+            'camera_info': camera_info,
             **{f'rate {way} (Hz)': f'{rate:.2f}' for way, rate in rates.items()},
             **{
                 f'frames {fate}': report.counts[fate]
@@ -232,12 +239,10 @@ class DepthDiagnostics:
         for stage, (median, high) in report.latency_s.items():
             values[f'{stage} p50 (ms)'] = f'{median * 1e3:.2f}'
             values[f'{stage} p99 (ms)'] = f'{high * 1e3:.2f}'
-        if condition.other_clock:
-            values['frame age'] = f'not known: {condition.other_clock}'
-        if condition.scale is not None:
-            scale = scale_values(condition.scale)
-            values.update({f'scale {name}': value for name, value in scale.items()})
-        for number, hint in enumerate([*condition.hints, *bad], 1):
+        if other_clock:
+            values['frame age'] = f'not known: {other_clock}'
+        values |= {f'scale {name}': value for name, value in scale_values(scale).items()}
+        for number, hint in enumerate([*hints, *bad], 1):
             values[f'hint {number}'] = hint
         return DiagnosticStatus(
             level=level,
@@ -249,18 +254,23 @@ class DepthDiagnostics:
 
 
 def _summary(
-    condition: NodeCondition, bad: list[str], rates: dict[str, float], silent_s: float | None
+    condition: NodeCondition,
+    topic: str,
+    hints: list[str],
+    bad: list[str],
+    rates: dict[str, float],
+    silent_s: float | None,
 ) -> tuple[bytes, str]:
     """Return the level and the one sentence that matters most; no image came for `silent_s`."""
     if condition.problem is not None:
         return DiagnosticStatus.ERROR, f'not configured: {condition.problem}'
     if condition.state != 'active' or condition.predictor is None:
         return DiagnosticStatus.OK, f'{condition.state}: waits for ros2 lifecycle set'
-    concerns, level = [*condition.hints, *bad], DiagnosticStatus.WARN
+    concerns, level = [*hints, *bad], DiagnosticStatus.WARN
     if silent_s is None:
-        concerns = concerns or [f'no image on {condition.topic} yet']
+        concerns = concerns or [f'no image on {topic} yet']
     elif silent_s > SILENT_S:
-        concerns.insert(0, f'no image on {condition.topic} for {silent_s:.0f} s')
+        concerns.insert(0, f'no image on {topic} for {silent_s:.0f} s')
         level = DiagnosticStatus.STALE
     elif bad and not rates['out']:
         level = DiagnosticStatus.ERROR

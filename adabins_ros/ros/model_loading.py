@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from adabins_ros.freed_memory import loading_apart, return_freed_memory
+from adabins_ros.model.errors import ModelError
 from adabins_ros.ros.parameters import DepthNodeSettings
 import numpy as np
 
@@ -28,10 +29,6 @@ class ModelStatus:
 
     active: str = ''
     change: str = 'none'
-
-
-class ConfigurationError(RuntimeError):
-    """The node can't be configured as its parameters say; the text is for people."""
 
 
 def load_predictor(
@@ -53,53 +50,40 @@ def load_predictor(
     still_wanted
         As `DepthPredictor.from_pretrained` takes it.
 
-    Raises
-    ------
-    ConfigurationError
-        If a package is missing, the model can't be used, or memory does not suffice.
-
     """
-    try:
-        # Not at the top: runtimes take a while to import, and meanwhile nobody would know why.
-        from adabins_ros import DepthPredictor
-        from adabins_ros.model.errors import ModelError
+    # Not at the top: runtimes take a while to import, and meanwhile nobody would know why.
+    from adabins_ros import DepthPredictor
 
-        predictor = DepthPredictor.from_pretrained(
-            settings.model,
-            depth_range=settings.depth_range if any(settings.depth_range) else None,
-            device=settings.device,
-            precision=settings.precision,
-            engine=settings.engine,
-            flip_average=settings.flip_average,
-            inference_size=settings.inference_size if any(settings.inference_size) else None,
-            pixel_budget=settings.pixel_budget or None,
-            wait=False,
-            still_wanted=still_wanted,
-        )
-        for size in {*image_sizes} or {predictor.config.input_size}:
-            predictor.predict(np.zeros((*size, 3), np.uint8))
-    except ImportError as error:
-        raise ConfigurationError(
-            f'the network can not be run ({error}); install what is missing with pip for this '
-            'Python'
-        ) from error
-    except Exception as error:
-        if out_of_memory(error):
-            raise ConfigurationError(
-                f'out of memory: {settings.model} does not fit ({error}); use a smaller model, or '
-                'another device'
-            ) from error
-        if isinstance(error, ModelError):
-            raise ConfigurationError(str(error)) from error
-        raise
+    predictor = DepthPredictor.from_pretrained(
+        settings.model,
+        depth_range=settings.depth_range if any(settings.depth_range) else None,
+        device=settings.device,
+        precision=settings.precision,
+        engine=settings.engine,
+        flip_average=settings.flip_average,
+        inference_size=settings.inference_size if any(settings.inference_size) else None,
+        pixel_budget=settings.pixel_budget or None,
+        wait=False,
+        still_wanted=still_wanted,
+    )
+    for size in {*image_sizes} or {predictor.config.input_size}:
+        predictor.predict(np.zeros((*size, 3), np.uint8))
     return predictor
 
 
-def in_words(error: Exception) -> str:
-    """Return what to tell people of an error while loading."""
-    return (
-        str(error) if isinstance(error, ConfigurationError) else f'{type(error).__name__}: {error}'
-    )
+def in_words(error: Exception, model: str) -> str | None:
+    """Return what to tell people of an error while loading a model; None for a fault of ours."""
+    if isinstance(error, ImportError):
+        return (
+            f'the network can not be run ({error}); install what is missing with pip for this '
+            'Python'
+        )
+    if out_of_memory(error):
+        return (
+            f'out of memory: {model} does not fit ({error}); use a smaller model, or another '
+            'device'
+        )
+    return str(error) if isinstance(error, ModelError) else None
 
 
 @dataclass(eq=False)
@@ -165,7 +149,8 @@ class ModelChanges:
             with loading_apart():
                 change.predictor = load_predictor(change.settings, change.image_sizes, is_wanted)
         except Exception as error:  # whatever it is, the model that runs goes on
-            change.problem = in_words(error)
+            known = in_words(error, change.settings.model)
+            change.problem = known or f'{type(error).__name__}: {error}'
         self._loaded(change)
 
     def _close(self, predictor: DepthPredictor, wait_for_frame: Callable[[], object]) -> None:

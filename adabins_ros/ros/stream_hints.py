@@ -35,28 +35,27 @@ class StreamHints:
         Asks the graph, and logs.
     cameras
         Knows what is wrong with the camera_info that arrives.
+    images, camera_info
+        The subscriptions to look after.
+    image_transport
+        Of the images.
 
     """
 
-    def __init__(self, node: Node, cameras: CameraSource) -> None:
+    def __init__(
+        self,
+        node: Node,
+        cameras: CameraSource,
+        images: Subscription,
+        camera_info: Subscription,
+        image_transport: str,
+    ) -> None:
         self._node = node
         self._cameras = cameras
-        self._images: Subscription | None = None
-        self._camera_info: Subscription | None = None
-        self._image_transport = 'raw'
-        self._watched_s = 0.0
-        self._seen: dict[str, int] = {}
-
-    def watch(self, images: Subscription, camera_info: Subscription, image_transport: str) -> None:
-        """Look after two subscriptions from now on."""
         self._images, self._camera_info = images, camera_info
         self._image_transport = image_transport
         self._watched_s = time.monotonic()
-        self._seen = {}
-
-    def forget(self) -> None:
-        """Look after nothing."""
-        self._images = self._camera_info = None
+        self._seen: dict[str, int] = {}
 
     def hints(self, horizontal_fov_deg: float, received_s: float | None) -> list[str]:
         """
@@ -70,8 +69,6 @@ class StreamHints:
             When the last image arrived, `time.monotonic` seconds, or None.
 
         """
-        if self._images is None or self._camera_info is None:
-            return []
         silent_s = time.monotonic() - max(received_s or 0.0, self._watched_s)
         hints = self._image_hints(silent_s)
         if not horizontal_fov_deg:
@@ -84,7 +81,6 @@ class StreamHints:
 
     def _image_hints(self, silent_s: float) -> list[str]:
         """Say why no image arrives."""
-        assert self._images is not None
         topic, transport = self._images.topic_name, self._image_transport
         if self._node.count_publishers(topic):
             mismatches = list(self._mismatches(self._images, IMAGE_TYPES[transport]))
@@ -111,7 +107,6 @@ class StreamHints:
 
     def _camera_info_hints(self, silent_s: float) -> list[str]:
         """Say why intrinsics are missing."""
-        assert self._camera_info is not None
         topic = self._camera_info.topic_name
         if publishers := self._node.count_publishers(topic):
             hints = list(self._mismatches(self._camera_info, CAMERA_INFO))
