@@ -15,8 +15,9 @@ import threading
 import time
 from typing import Any
 
+from adabins_ros.camera_topics import COMPRESSED_IMAGE, IMAGE
 from adabins_ros.messages.fields import NANOSECONDS, stamp_from_ns
-from adabins_ros.recordings import RecordedMessage, Recording, RecordingError, TopicInfo
+from adabins_ros.recordings import RecordedMessage, Recording, RecordingError
 from adabins_ros.ros.graph import node_name
 from adabins_ros.ros.topic_names import legal_topics
 import numpy as np
@@ -105,7 +106,7 @@ class BagPlayer:
             )
         self._lateness_s: deque[float] = deque(maxlen=LATENESS_WINDOW)
         self._publishers: dict[str, Publisher] = {}
-        self._make_publishers(node, topics, remaps or {})
+        self._make_publishers(topics, remaps or {})
         self._clock: Publisher | None = None
         if clock:
             self._clock = node.create_publisher(Clock, '/clock', QoSProfile(depth=1))
@@ -173,18 +174,18 @@ class BagPlayer:
             It has not subscribed in time.
 
         """
-        images = [topic for topic, info in self._recording.topics.items() if _is_image(info)]
-        awaited = {
-            publisher.topic_name: publisher
-            for topic, publisher in self._publishers.items()
-            if topic in images
-        } or {publisher.topic_name: publisher for publisher in self._publishers.values()}
+        known = self._recording.topics
+        images = [
+            each
+            for topic, each in self._publishers.items()
+            if known[topic].msgtype in (IMAGE, COMPRESSED_IMAGE)
+        ]
+        awaited = {each.topic_name: each for each in images or self._publishers.values()}
         end = time.monotonic() + timeout_s
         while not stop.wait(POLL_S):
             for topic, publisher in awaited.items():
-                listeners = self._node.get_subscriptions_info_by_topic(topic)
-                names = set(map(node_name, listeners))
-                if name in names and publisher.get_subscription_count():
+                listeners = map(node_name, self._node.get_subscriptions_info_by_topic(topic))
+                if name in listeners and publisher.get_subscription_count():
                     stop.wait(SETTLED_S)
                     return
             if time.monotonic() > end:
@@ -225,9 +226,7 @@ class BagPlayer:
             with contextlib.suppress(RuntimeError):
                 publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_S))
 
-    def _make_publishers(
-        self, node: Node, topics: Collection[str] | None, remaps: Mapping[str, str]
-    ) -> None:
+    def _make_publishers(self, topics: Collection[str] | None, remaps: Mapping[str, str]) -> None:
         known = self._recording.topics
         for topic in {*(topics or ()), *remaps}:
             if topic not in known:
@@ -245,7 +244,7 @@ class BagPlayer:
                 self.skipped[topic] = f'the message type {info.msgtype} is not installed'
                 continue
             try:
-                self._publishers[topic] = node.create_publisher(
+                self._publishers[topic] = self._node.create_publisher(
                     kind, names[topic], _quality(info.latched, info.count)
                 )
             except InvalidTopicNameException:
@@ -318,10 +317,6 @@ class BagPlayer:
         busiest = max(self._recording.topics[topic].count for topic in self._publishers)
         pause_s = duration_s / (busiest - 1) if busiest > 1 else 1.0
         return max(duration_s + pause_s, 1e-3) / self._rate
-
-
-def _is_image(info: TopicInfo) -> bool:
-    return info.msgtype in ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
 def message_class(msgtype: str) -> Any:

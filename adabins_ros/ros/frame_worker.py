@@ -77,8 +77,7 @@ class NewestFrames(Generic[Item]):
     @property
     def closed(self) -> bool:
         """Tell whether the slots were closed."""
-        with self._changed:
-            return self._closed
+        return self._closed
 
 
 class Stream(Protocol):

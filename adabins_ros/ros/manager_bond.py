@@ -37,7 +37,6 @@ class ManagerBond:
                 'parameter bond_timeout: 0.0'
             )
             return
-        self.end()
         self._bond = bondpy.Bond(self._node, 'bond', self._node.get_name())
         self._bond.heartbeat_period = HEARTBEAT_PERIOD_S
         self._bond.start()

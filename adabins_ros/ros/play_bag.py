@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 import json
 import os
 from pathlib import Path
@@ -124,23 +125,13 @@ def _remaps(texts: list[str]) -> dict[str, str]:
 def _until_signal(stop_signals: StopSignals, work: Callable[[threading.Event], None]) -> None:
     """Run work in a thread, so that a signal is heard at once; raise what it raises."""
     stop = threading.Event()
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work(stop)
-        except BaseException as error:
-            failures.append(error)
-        stop_signals.put()
-
-    thread = threading.Thread(target=run, name='player')
-    thread.start()
-    stop_signals.wait()
-    stop.set()
-    stop_signals.ignore()
-    thread.join()
-    for failure in failures:
-        raise failure
+    with ThreadPoolExecutor(1, 'player') as thread:
+        working = thread.submit(work, stop)
+        working.add_done_callback(lambda _: stop_signals.put())
+        stop_signals.wait()
+        stop.set()
+        stop_signals.ignore()
+    working.result()
 
 
 def _play(

@@ -70,7 +70,7 @@ def choose_topics(
         choices = [find_cameras(known, way) for way in ('raw', 'compressed')]
         only = next((choice.only for choice in choices if choice.only), None)
         if only is None:
-            text = max((choice for choice in choices), key=lambda x: len(x.cameras)).text
+            text = max(choices, key=lambda choice: len(choice.cameras)).text
             raise RecordingError(text.replace('image_topic:=', '--image-topic'))
         image = only.image
     base = image.removesuffix('/compressed')
