@@ -223,12 +223,13 @@ class DepthNode(LifecycleNode):
 
     def _stop_listening(self) -> None:
         self._bond.end()
-        self._scale_sources.stop_listening()
-        for stream in self._streams:
-            stream.stop_listening()
+        # First: a frame in work still asks what else the robot has measured.
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
+        self._scale_sources.stop_listening()
+        for stream in self._streams:
+            stream.stop_listening()
 
     def _release(self) -> None:
         """Return to what the node was before it was configured."""

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
@@ -10,6 +14,22 @@ from sensor_msgs.msg import Image
 GOOD = {'model': 'adabins-lite', 'device': 'auto', 'inference_size': [128, 160]}
 MISSING = '/no/such/folder/AdaBins_nyu.pt'
 WAY_BACK = {'active': ('deactivate', 'cleanup'), 'inactive': ('cleanup',), 'unconfigured': ()}
+
+
+# A node that takes its time between finding its sensors of the scale and asking them.
+SLOW = """
+import sys, time
+from adabins_ros.ros import depth_node
+from adabins_ros.ros.scale_sources import ScaleSources
+
+def active(self, settings):
+    print('asks its sensors', flush=True)
+    time.sleep(2)
+    return ['scan']
+
+ScaleSources.active = active
+sys.exit(depth_node.main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture(scope='module')
@@ -149,3 +169,31 @@ def test_an_active_node_can_be_shut_down(start_node, make_station):
     assert process.process.poll() is None
     assert process.end()[0] == 0
     station.destroy()
+
+
+def test_a_frame_in_work_is_finished_before_the_sensors_are_left(
+    ros_environment, make_station, image, tmp_path
+):
+    log = tmp_path / 'node.log'
+    words = ['-r', '__ns:=/slow', '-p', 'scale_source:=scan', '-p', 'horizontal_fov_deg:=70.0']
+    with log.open('w') as output:
+        process = subprocess.Popen(
+            [sys.executable, '-c', SLOW, '--ros-args', *words],
+            env=ros_environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    station = make_station('slow')
+    try:
+        station.wait_until_active()
+        station.listen('depth/image')
+        while 'asks its sensors' not in log.read_text():
+            station.publish(image, None)
+            station.spin_for(lambda: False, 0.2)
+        assert station.transition('deactivate')
+        station.spin_until(lambda: station.received['depth/image'])
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        station.destroy()
+    assert 'Traceback' not in log.read_text()
