@@ -78,33 +78,26 @@ def play(
     set_dds_profile(os.environ)
     from adabins_ros.recordings import open_recording
     from adabins_ros.ros.bag_player import BagPlayer
-    from adabins_ros.ros.process import init_ros, StopSignals
-    import rclpy
+    from adabins_ros.ros.process import ros_node, StopSignals
 
     stop_signals = StopSignals()
-    init_ros(context.obj)
-    try:
-        with open_recording(bag) as recording:
-            node = rclpy.create_node('play_bag', start_parameter_services=False)
-            player = BagPlayer(
-                node,
-                recording,
-                rate=rate,
-                start_s=start,
-                clock=clock,
-                topics=topic or None,
-                remaps=remaps,
-            )
-            _say_what_is_played(recording, player)
-            _until_signal(
-                stop_signals, lambda stop: _play(player, stop, wait, listener or subscribers, loop)
-            )
-            _say_what_was_played(recording, player)
-            if report is not None:
-                _write_report(report, player)
-            node.destroy_node()
-    finally:
-        rclpy.try_shutdown()
+    with open_recording(bag) as recording, ros_node('play_bag', context.obj) as node:
+        player = BagPlayer(
+            node,
+            recording,
+            rate=rate,
+            start_s=start,
+            clock=clock,
+            topics=topic or None,
+            remaps=remaps,
+        )
+        _say_what_is_played(recording, player)
+        _until_signal(
+            stop_signals, lambda stop: _play(player, stop, wait, listener or subscribers, loop)
+        )
+        _say_what_was_played(recording, player)
+        if report is not None:
+            _write_report(report, player)
 
 
 def main(arguments: Sequence[str] | None = None, prog_name: str = 'play_bag') -> int:

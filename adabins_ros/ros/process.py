@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import contextlib
 import gc
 import os
@@ -70,8 +70,7 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None) -> int:
     with contextlib.suppress(RuntimeError):  # somebody may have shut it down already
         node.trigger_shutdown()
     node.destroy_node()
-    if rclpy.ok():
-        rclpy.shutdown()
+    rclpy.try_shutdown()
     # The process ends: collecting torch's many objects would take more than a second.
     gc.freeze()
     return int(node.failed)
@@ -81,6 +80,18 @@ def init_ros(args: list[str] | None) -> None:
     """Start ROS without its handlers of signals, and also where its log has no folder."""
     find_log_folder()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+
+
+@contextlib.contextmanager
+def ros_node(name: str, args: list[str]) -> Iterator[Node]:
+    """Start ROS with a node that somebody else spins, and end it with the context."""
+    init_ros(args)
+    try:
+        node = rclpy.create_node(name, start_parameter_services=False)
+        yield node
+        node.destroy_node()
+    finally:
+        rclpy.try_shutdown()
 
 
 def find_log_folder() -> None:

@@ -54,17 +54,14 @@ def record(
     # Before Fast DDS reads it: at the default settings large images are lost.
     set_dds_profile(os.environ)
     from adabins_ros.recordings import RecordingError, RecordingWriter
-    from adabins_ros.ros.process import init_ros, SpinningThread, StopSignals
+    from adabins_ros.ros.process import ros_node, SpinningThread, StopSignals
     from adabins_ros.ros.recorder import choose_topics, Recorder, wait_for_topics
-    import rclpy
 
     path = output or Path(time.strftime('recording_%Y%m%d_%H%M%S.mcap'))
     if path.suffix != '.mcap':
         raise RecordingError(f'{path} must end in .mcap')
     stop_signals = StopSignals()
-    init_ros(context.obj)
-    node = rclpy.create_node('record', start_parameter_services=False)
-    try:
+    with ros_node('record', context.obj) as node:
         choose = partial(choose_topics, image=image_topic, truth=truth_topic)
         wanted = wait_for_topics(node, choose, wait)
         writer = RecordingWriter(path)
@@ -89,9 +86,6 @@ def record(
         typer.echo(f'ended: {recorder.reason or signal_name}')
         for topic in recorder.topics:
             typer.echo(f'{recorder.counts[topic]:8} {topic}')
-        node.destroy_node()
-    finally:
-        rclpy.try_shutdown()
     _check(path, salvage=recorder.error is not None)
 
 

@@ -27,7 +27,7 @@ def set_model(node_name: str, model: str) -> None:
 
     """
     try:
-        from adabins_ros.ros.process import init_ros
+        from adabins_ros.ros.process import ros_node
         from rcl_interfaces.srv import GetParameters, SetParameters
         import rclpy
         from rclpy.parameter import Parameter, parameter_value_to_python
@@ -37,24 +37,22 @@ def set_model(node_name: str, model: str) -> None:
             'or install the extra [ros]'
         ) from None
     target = '/' + node_name.strip('/')
-    init_ros([])
-    node = rclpy.create_node('set_model', use_global_arguments=False)
+    with ros_node('set_model', []) as node:
 
-    def call(kind: Any, service: str, request: Any) -> Any:
-        client: Any = node.create_client(kind, f'{target}/{service}')
-        end = time.monotonic() + NODE_S
-        try:
-            while client.wait_for_service(max(0.0, end - time.monotonic())):
-                # An answer is lost where the other side has not found this one yet.
-                future = client.call_async(request)
-                rclpy.spin_until_future_complete(node, future, timeout_sec=2.0)
-                if future.done():
-                    return future.result()
-        finally:
-            node.destroy_client(client)
-        raise DeployError(f'no node {target} answers within {NODE_S:g} s')
+        def call(kind: Any, service: str, request: Any) -> Any:
+            client: Any = node.create_client(kind, f'{target}/{service}')
+            end = time.monotonic() + NODE_S
+            try:
+                while client.wait_for_service(max(0.0, end - time.monotonic())):
+                    # An answer is lost where the other side has not found this one yet.
+                    future = client.call_async(request)
+                    rclpy.spin_until_future_complete(node, future, timeout_sec=2.0)
+                    if future.done():
+                        return future.result()
+            finally:
+                node.destroy_client(client)
+            raise DeployError(f'no node {target} answers within {NODE_S:g} s')
 
-    try:
         request = SetParameters.Request(
             parameters=[Parameter('model', value=model).to_parameter_msg()]
         )
@@ -74,9 +72,6 @@ def set_model(node_name: str, model: str) -> None:
                 raise DeployError(f'{target} runs {active or "no model"} (last change: {change})')
             rclpy.spin_once(node, timeout_sec=0.2)
         raise DeployError(f'{target} still loads after {MODEL_S / 60:g} minutes')
-    finally:
-        node.destroy_node()
-        rclpy.shutdown()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
