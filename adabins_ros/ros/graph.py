@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+import time
 from typing import Any
 
 from adabins_ros.camera_topics import GraphTopic
@@ -12,6 +14,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+SETTLED_S = 1.5
+"""How long the graph must stay the same to be known, seconds."""
 _NOT_KNOWN_YET = '_NODE_NAME_UNKNOWN_'  # rmw: a publisher is found before its node is
 
 
@@ -33,6 +37,21 @@ def published_topics(node: Node) -> list[GraphTopic]:
         GraphTopic(topic, tuple(sorted(kinds)), tuple(sorted(publishers[topic])))
         for topic, kinds in sorted(types.items())
     ]
+
+
+def settled_topics(node: Node, timeout_s: float) -> Iterator[list[GraphTopic]]:
+    """Yield what is published whenever that has not changed for a while, and at the timeout."""
+    start = changed = time.monotonic()
+    known: list[GraphTopic] = []
+    is_over = False
+    while not is_over:
+        time.sleep(0.1)
+        now = time.monotonic()
+        if (found := published_topics(node)) != known:
+            known, changed = found, now
+        is_over = now - start >= timeout_s
+        if is_over or now - changed >= SETTLED_S:
+            yield known
 
 
 def subscribe(node: Node, kind: type, topic: str, callback: Any) -> Any:

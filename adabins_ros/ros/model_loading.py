@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 import os
 from pathlib import Path
 import sys
@@ -139,9 +140,7 @@ class ModelChanges:
         return self._last is None or not wait([self._last], timeout_s).not_done
 
     def _load(self, change: ModelChange) -> None:
-        def is_wanted() -> bool:
-            return self.is_wanted(change)
-
+        is_wanted = partial(self.is_wanted, change)
         if not is_wanted():
             return
         change.file_state = file_state(change.settings.model)

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import time
 from typing import Any
 
-from adabins_ros.camera_topics import camera_of, find_cameras
+from adabins_ros.camera_topics import camera_of, find_cameras, GraphTopic
 from adabins_ros.doctor.checks import Observation, Stream
 from adabins_ros.messages.fields import stamp_ns
-from adabins_ros.ros.graph import node_name, published_topics
+from adabins_ros.ros.graph import node_name, settled_topics
 from adabins_ros.ros.process import find_log_folder
 from adabins_ros.ros.stream_hints import image_topic as topic_of_transport
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -29,8 +29,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 NAME = 'doctor'
-DISCOVERY_S, SETTLED_S = 5.0, 1.5
-"""Longest time for the graph to show, and how long what it shows must stay the same, seconds."""
+DISCOVERY_S = 5.0
+"""Longest time for the graph to show, seconds."""
 _EVERYBODYS = ('/rosout', '/parameter_events')
 
 
@@ -63,42 +63,30 @@ def observe(
     node = rclpy.create_node(NAME, context=context, start_parameter_services=False)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
-
-    def spin(duration_s: float) -> None:
-        end = time.monotonic() + duration_s
-        while (left := end - time.monotonic()) > 0:
-            executor.spin_once(timeout_sec=left)
-
     try:
-        _wait_for_graph(node, spin)
-        return _Observer(node, image_topic, camera_info_topic, transport).listen(spin, seconds)
+        topics = next(filter(None, settled_topics(node, DISCOVERY_S)), [])
+        observer = _Observer(node, topics, image_topic, camera_info_topic, transport)
+        return observer.listen(executor, seconds)
     finally:
         executor.shutdown()
         node.destroy_node()
         context.try_shutdown()
 
 
-def _wait_for_graph(node: Node, spin: Callable[[float], None]) -> None:
-    """Wait until topics have appeared, and no further one does."""
-    start = changed = time.monotonic()
-    known = published_topics(node)
-    while (now_s := time.monotonic()) - start < DISCOVERY_S:
-        if known and now_s - changed >= SETTLED_S:
-            return
-        spin(0.1)
-        if (now := published_topics(node)) != known:
-            known, changed = now, time.monotonic()
-
-
 class _Observer:
     """Listens for `observe`."""
 
     def __init__(
-        self, node: Node, image: str | None, camera_info: str | None, transport: str
+        self,
+        node: Node,
+        topics: list[GraphTopic],
+        image: str | None,
+        camera_info: str | None,
+        transport: str,
     ) -> None:
         self._node = node
         self._now_s: float | None = None
-        choice = find_cameras(published_topics(node), transport)
+        choice = find_cameras(topics, transport)
         if image is None:
             self._seen = Observation(0.0, choice.text)
             if choice.only is None:
@@ -111,7 +99,7 @@ class _Observer:
         self._seen.image = self._follow(kind, topic_of_transport(image, transport))
         self._seen.camera_info = self._follow(CameraInfo, camera_info)
 
-    def listen(self, spin: Callable[[float], None], seconds: float) -> Observation:
+    def listen(self, executor: SingleThreadedExecutor, seconds: float) -> Observation:
         """Listen for so long, seconds; return what was seen."""
         seen, node = self._seen, self._node
         seen.seconds = seconds
@@ -120,7 +108,9 @@ class _Observer:
             node.create_subscription(Clock, '/clock', self._on_clock, qos_profile_sensor_data)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         self._follow_transforms()
-        spin(seconds)
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            executor.spin_once(timeout_sec=left)
         for stream in filter(None, (seen.image, seen.camera_info)):
             found = node.get_publishers_info_by_topic(stream.topic)
             stream.publishers = [node_name(publisher) for publisher in found]

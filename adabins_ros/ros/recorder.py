@@ -15,7 +15,7 @@ from adabins_ros.messages.fields import cdr_stamp_ns
 from adabins_ros.recordings import RecordingError, RecordingWriter
 from adabins_ros.recordings.throttling import Throttle
 from adabins_ros.ros.bag_player import message_class
-from adabins_ros.ros.graph import published_topics
+from adabins_ros.ros.graph import settled_topics
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
@@ -217,10 +217,7 @@ def matched(node: Node, topic: str) -> QoSProfile:
 
 
 def wait_for_topics(
-    node: Node,
-    choose: Callable[[list[GraphTopic]], Wanted],
-    timeout_s: float,
-    settled_s: float = 1.5,
+    node: Node, choose: Callable[[list[GraphTopic]], Wanted], timeout_s: float
 ) -> Wanted:
     """
     Choose topics once the graph has stopped to change.
@@ -231,17 +228,8 @@ def wait_for_topics(
         What `choose` still says when the time is over.
 
     """
-    start = changed = time.monotonic()
-    known = published_topics(node)
-    while True:
-        time.sleep(0.1)
-        now = time.monotonic()
-        if (found := published_topics(node)) != known:
-            known, changed = found, now
-        if now - changed < settled_s and now - start < timeout_s:
-            continue
-        try:
+    known: list[GraphTopic] = []
+    for known in settled_topics(node, timeout_s):
+        with contextlib.suppress(RecordingError):
             return choose(known)
-        except RecordingError:
-            if now - start >= timeout_s:
-                raise
+    return choose(known)
