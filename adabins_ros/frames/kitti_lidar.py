@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from adabins_ros.messages.transforms import quaternion  # noqa: F401
 import numpy as np
 from numpy.typing import NDArray
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from adabins_ros.camera_topics import POINT_CLOUD
 from adabins_ros.frames.errors import RecordingError
-from adabins_ros.frames.kitti_lidar import FolderLidar, quaternion
+from adabins_ros.frames.kitti_lidar import FolderLidar
 from adabins_ros.frames.rgbd_folder import FolderFrame, read_bytes, RgbdFolder
 from adabins_ros.messages import (
     camera_info_fields,
@@ -19,6 +19,7 @@ from adabins_ros.messages import (
     stamp_from_ns,
 )
 from adabins_ros.messages.still_pictures import picture_kind
+from adabins_ros.messages.transforms import quaternion
 
 from .topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 from .writer import RecordingWriter
