@@ -1,7 +1,7 @@
 # make demo   play the sample recording into the node; pictures, an mcap and a table
 # make test   run the tests
 # make lint   run the linters of a ROS package, ruff and mypy
-# make bench  run all benchmarks, half an hour or so: tables, and JSON and a plot in RESULTS
+# make bench  run the benchmarks, half an hour or so: tables, and JSON and a plot in RESULTS
 #
 # make demo first makes an environment of its own, of 600 MB; what the others need as well, torch
 # above all, takes a few minutes more and several GB once.
@@ -50,8 +50,9 @@ lint: $(VENV)/.linters
 	  echo "$$linter"; $(python) -m $$linter || status=1; \
 	done; exit $$status
 
-benchmarks := $(basename $(notdir $(filter-out %/interleaved.py %/authors_order.py %/soak.py %/kill_moments.py,\
-    $(wildcard benchmarks/*.py))))
+# Without those that want folders or hours, and what they share.
+benchmarks := $(filter-out interleaved authors_order usual_way soak kill_moments metric_scale scan_errors,\
+    $(basename $(notdir $(wildcard benchmarks/*.py))))
 bench: environment
 	@status=0; for name in $(benchmarks); do \
 	  echo "$$name"; \

@@ -130,7 +130,9 @@ def key_of_file(path: Path, depth_range: tuple[float, float] | None = None) -> s
     The name of an authors' file is part of it: it tells the depth range.
     """
     name = '' if path.suffix == '.safetensors' else path.name
-    return _short_hash(sha256(path), name, depth_range, *_made_with())
+    # Given as a list, or in whole metres, it is the same range.
+    ends = tuple(map(float, depth_range)) if depth_range else None
+    return _short_hash(sha256(path), name, ends, *_made_with())
 
 
 def key_of_network(network: Any) -> str:

@@ -153,6 +153,7 @@ def test_other_files_and_another_range_are_other_engines(model_file: Path, tmp_p
     copy.write_bytes(model_file.read_bytes())
     assert key_of_file(copy) == key_of_file(model_file)
     assert key_of_file(model_file, (0.5, 3.0)) != key_of_file(model_file)
+    assert key_of_file(model_file, [0.5, 3]) == key_of_file(model_file, (0.5, 3.0))
     save_checkpoint(load_model(model_file), other, half=True)
     assert key_of_file(other) != key_of_file(model_file)
     # The name of an authors' file tells its depth range.
