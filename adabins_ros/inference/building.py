@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-import json
+from dataclasses import dataclass
 import os
 from pathlib import Path
 import signal
@@ -36,6 +35,7 @@ from adabins_ros.inference.kept import Kept, key_of_file, key_of_place
 from adabins_ros.inference.onnx_file import is_onnx, OnnxModel, read_onnx
 from adabins_ros.model.errors import ModelError
 from adabins_ros.package_files import cache_folder
+from pydantic import TypeAdapter
 
 if TYPE_CHECKING:
     from adabins_ros.model.adabins import AdaBins
@@ -64,17 +64,11 @@ class Work:
     folder: str
     engines: list[str]
     """Those to choose from, the simplest first."""
-    device: str
-    precision: str
-    prefers_gpu: bool
+    place: Place
+    """Where the engine is to run."""
     file: str = ''
     """A checkpoint to export, or an ONNX file to measure."""
-    depth_range: list[float] | None = None
-
-    @property
-    def place(self) -> Place:
-        """Where the engine is to run."""
-        return Place(self.device, self.precision, self.prefers_gpu)
+    depth_range: tuple[float, float] | None = None
 
 
 def build(work: Work, network: AdaBins | None = None) -> None:
@@ -143,8 +137,6 @@ class OtherProcess:
     ----------
     work : Work
         With a file.
-    time_limit_s : float
-        After which it is ended, seconds.
 
     Raises
     ------
@@ -153,10 +145,9 @@ class OtherProcess:
 
     """
 
-    def __init__(self, work: Work, time_limit_s: float | None = None) -> None:
+    def __init__(self, work: Work) -> None:
         self._engines = ' and '.join(work.engines)
-        self._limit_s = TIME_LIMIT_S if time_limit_s is None else time_limit_s
-        self._end = monotonic() + self._limit_s
+        self._end = monotonic() + TIME_LIMIT_S
         self._too_long = False
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
         environment = dict(os.environ)
@@ -164,7 +155,7 @@ class OtherProcess:
         environment.pop('_ROS_WHEELS_BOOTSTRAP_COMPLETE', None)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, '-c', _PROGRAM, json.dumps(asdict(work))],
+                [sys.executable, '-c', _PROGRAM, TypeAdapter(Work).dump_json(work).decode()],
                 env=environment,
                 # Closed by the system when this process ends, however it ends.
                 stdin=subprocess.PIPE,
@@ -208,13 +199,8 @@ class OtherProcess:
 
     @property
     def could_not_start(self) -> bool:
-        """Whether it ended before it did any work."""
-        return self._process.returncode not in (0, _REFUSED) and not self.has_crashed
-
-    @property
-    def has_crashed(self) -> bool:
-        """Whether a runtime took it along, or it took too long."""
-        return self._process.returncode < 0
+        """Whether it ended before it did any work; no signal did that, nor did it take long."""
+        return self._process.returncode > 0 and self._process.returncode != _REFUSED
 
     @property
     def problem(self) -> str | None:
@@ -223,7 +209,7 @@ class OtherProcess:
         if self._too_long:
             return (
                 f'engine {self._engines} was tried in another process, which was ended after '
-                f'{self._limit_s / 60:.0f} minutes'
+                f'{TIME_LIMIT_S / 60:.0f} minutes'
             )
         if code < 0:
             return (
@@ -241,7 +227,7 @@ class OtherProcess:
 def build_for_another_process(text: str) -> int:
     """Do what the process that sent this asked for; return the exit status."""
     try:
-        build(Work(**json.loads(text)))
+        build(TypeAdapter(Work).validate_json(text))
     except ModelError as error:
         print(str(error).replace('\n', ' '), file=sys.stderr)
         return _REFUSED
@@ -250,7 +236,7 @@ def build_for_another_process(text: str) -> int:
 
 def _measure(work: Work, model: OnnxModel, reference: Runs, kept: Kept, where: str) -> None:
     """Check the engines of an exported network against a reference, and time them in turns."""
-    allowed = allowed_difference_m(work.precision, model.config)
+    allowed = allowed_difference_m(work.place.precision, model.config)
     engines: dict[str, Engine] = {}
     refused: dict[str, str] = {}
     differences: dict[str, float] = {}
@@ -282,10 +268,9 @@ def _loaded(work: Work) -> AdaBins:
     from adabins_ros.model.checkpoint import load_model
 
     path = Path(work.file)
-    depth_range = (work.depth_range[0], work.depth_range[1]) if work.depth_range else None
-    network = load_model(path, depth_range)
+    network = load_model(path, work.depth_range)
     # Or the engines of one network would be kept under the key of another.
-    if key_of_file(path, depth_range) != work.key:
+    if key_of_file(path, work.depth_range) != work.key:
         raise ModelError(f'model file {path} was replaced while it was loaded; load it again')
     return network
 

@@ -190,11 +190,9 @@ class Running:
             kept.key,
             str(kept.folder),
             names,
-            place.device,
-            place.precision,
-            place.prefers_gpu,
+            place,
             str(model.file.absolute()) if model.file else '',
-            [*model.depth_range] if model.depth_range else None,
+            model.depth_range,
         )
         known = kept.measured(key_of_place(place, names))
         # Also of a network that can't be exported, so that each start does not try again.

@@ -86,14 +86,16 @@ def find(
         kept = Kept(key_of_file(path, depth_range), cache_folder())
         known = kept.exported()
         if known is not None:
-
-            def load_again() -> AdaBins:
-                from adabins_ros.model.checkpoint import load_model
-
-                return load_model(path, depth_range)
-
-            config, count = known.config, known.parameter_count
-            return Model(config, count, known, load_again, path, depth_range, kept)
+            # The checkpoint, which torch alone may be able to read, is opened at need.
+            return Model(
+                known.config,
+                known.parameter_count,
+                known,
+                lambda: find_model(path, depth_range).load(),
+                path,
+                depth_range,
+                kept,
+            )
     found = find_model(name, depth_range)
     # Said at once, and not when the network is loaded.
     require_torch(found.path)

@@ -78,12 +78,7 @@ class Decoder(nn.Module):
         self.bottleneck = nn.Conv2d(
             encoder_channels[4], channels[0], 1, padding=bottleneck_padding
         )
-        skips = (
-            encoder_channels[3],
-            encoder_channels[2],
-            encoder_channels[1],
-            encoder_channels[0],
-        )
+        skips = reversed(encoder_channels[:4])
         self.up = nn.ModuleList(
             UpSample(coarse, skip, fine, kind)
             for coarse, skip, fine in zip(channels[:4], skips, channels[1:], strict=True)

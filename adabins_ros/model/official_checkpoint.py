@@ -10,7 +10,7 @@ from adabins_ros.model.adabins import AdaBins
 from adabins_ros.model.checkpoint import fill
 from adabins_ros.model.config import AdaBinsConfig, MOST_WIDE, PRESETS
 from adabins_ros.model.errors import ModelError
-from adabins_ros.model.model_file import learned_count
+from adabins_ros.model.model_file import damaged, learned_count
 import torch
 
 # Our prefixes beside the authors'.
@@ -117,7 +117,7 @@ def _read(path: Path, *, mapped: bool = False) -> Any:
         ) from error
     except _DAMAGE as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ModelError(f'model file {path} is damaged: {reason}; copy it again') from error
+        raise damaged(path, reason) from error
 
 
 def _check_zip(path: Path) -> None:
