@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from adabins_ros.messages.transforms import transform_matrix
+from adabins_ros.messages.matrices import transform_matrix
 import numpy as np
 from numpy.typing import NDArray
 

@@ -18,8 +18,8 @@ from adabins_ros.messages import (
     image_fields,
     stamp_from_ns,
 )
+from adabins_ros.messages.matrices import quaternion
 from adabins_ros.messages.still_pictures import picture_kind
-from adabins_ros.messages.transforms import quaternion
 
 from .topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 from .writer import RecordingWriter

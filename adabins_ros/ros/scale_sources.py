@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from adabins_ros.messages.fields import stamp_ns
-from adabins_ros.messages.transforms import quaternion, transform_matrix
+from adabins_ros.messages.matrices import quaternion, transform_matrix
 from adabins_ros.ros.graph import subscribe
 from adabins_ros.ros.parameters import DepthNodeSettings
 from adabins_ros.scale import EvidenceError

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from adabins_ros.frames import RgbdFolder
-from adabins_ros.messages.transforms import quaternion
+from adabins_ros.messages.matrices import quaternion
 from adabins_ros.recordings import pack_folder, RecordingError, survey
 import cv2
 import numpy as np
