@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 
 def transform_matrix(transform: Any) -> NDArray[np.float64]:
-    """Return a geometry_msgs/Transform as a (4, 4) matrix."""
+    """
+    Return a geometry_msgs/Transform as a (4, 4) float64 matrix, metres.
+
+    A rotation of zeros, ROS 1's default, counts as none.
+    """
     rotation, translation = transform.rotation, transform.translation
     x, y, z, w = (float(value) for value in (rotation.x, rotation.y, rotation.z, rotation.w))
     norm = x * x + y * y + z * z + w * w
@@ -29,7 +33,7 @@ def transform_matrix(transform: Any) -> NDArray[np.float64]:
 
 def quaternion(rotation: NDArray[np.float64]) -> dict[str, float]:
     """
-    Return a (3, 3) rotation matrix as the fields of a geometry_msgs/Quaternion.
+    Return a (3, 3) rotation matrix as the fields x, y, z, w of a geometry_msgs/Quaternion.
 
     Bar-Itzhack, "New method for extracting the quaternion from a rotation matrix", 2000: also for
     half turns, and for matrices that were rounded in a file.
