@@ -10,6 +10,7 @@ import re
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+PICTURES = (IMAGE, COMPRESSED_IMAGE)
 POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 TRANSPORTS = ('/compressedDepth', '/compressed')

@@ -145,9 +145,26 @@ def stamp_ns(stamp: Any) -> int:
     raise MessageError('stamp', f'a {type(stamp).__name__} is no time stamp (sec, nanosec)')
 
 
-def cdr_stamp_ns(data: bytes) -> int:
-    """Return the stamp at the start of a serialised message (CDR) with a header, in ns."""
-    seconds, nanoseconds = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
+def header_stamp_ns(data: bytes, *, ros1: bool = False) -> int:
+    """
+    Return the stamp at the start of a serialised message that begins with a header, in ns.
+
+    Parameters
+    ----------
+    data : bytes
+        CDR; its own four bytes say the order of the others.
+    ros1 : bool
+        ROS 1's serialisation, which has the header's `seq` in the place of these.
+
+    Raises
+    ------
+    MessageError
+        Cause 'short data'.
+
+    """
+    if len(data) < 12:
+        raise MessageError('short data', f'{len(data)} bytes hold no header')
+    seconds, nanoseconds = struct.unpack_from('<iI' if ros1 or data[1] & 1 else '>iI', data, 4)
     return int(seconds * NANOSECONDS + nanoseconds)
 
 

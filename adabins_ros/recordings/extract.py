@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from adabins_ros.camera_topics import COMPRESSED_IMAGE
 from adabins_ros.frames.config import SourceConfig
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.frames.rgbd_folder import camera_fields, ORIGIN, read_object
@@ -25,7 +26,6 @@ from numpy.typing import NDArray
 from .frame_table import FrameRow, rows_of, thinned, write_json, write_table
 from .recorded_message import RecordedMessage
 from .recorded_pairs import RecordedPairs
-from .topics import COMPRESSED_IMAGE
 from .truth import UNUSABLE
 
 Progress = Callable[[str, int, int], None]

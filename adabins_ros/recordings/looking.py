@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import re
 from typing import Any
 
-from adabins_ros.camera_topics import LIDAR, POINT_CLOUD
+from adabins_ros.camera_topics import CAMERA_INFO, camera_of, LIDAR, PICTURES, POINT_CLOUD
 from adabins_ros.frames.config import SourceConfig
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.geometry.camera import CameraError, PinholeCamera
@@ -22,14 +22,7 @@ from numpy.typing import NDArray
 from .cameras import RecordedCameras
 from .recorded_message import RecordedMessage
 from .recording import Recording
-from .topics import (
-    CAMERA_INFO,
-    camera_of,
-    CameraTopics,
-    encoding_of,
-    find_camera_topics,
-    PICTURES,
-)
+from .topics import CameraTopics, encoding_of, find_camera_topics
 from .truth import decode_depth_image, UNUSABLE
 
 # ROS 1 bags of the old tf package hold the latter.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from adabins_ros.camera_topics import POINT_CLOUD
+from adabins_ros.camera_topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, POINT_CLOUD
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.frames.kitti_lidar import FolderLidar
 from adabins_ros.frames.rgbd_folder import FolderFrame, read_bytes, RgbdFolder
@@ -21,7 +21,6 @@ from adabins_ros.messages import (
 from adabins_ros.messages.matrices import quaternion
 from adabins_ros.messages.still_pictures import picture_kind
 
-from .topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 from .writer import RecordingWriter
 
 COLOUR_TOPIC = '/camera/image_raw'

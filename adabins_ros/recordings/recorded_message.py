@@ -6,11 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-import struct
 from typing import Any, TYPE_CHECKING
 
 from adabins_ros.frames.errors import RecordingError
-from adabins_ros.messages.fields import NANOSECONDS
+from adabins_ros.messages.fields import header_stamp_ns, MessageError
 from rosbags.typesys import (
     get_types_from_idl,
     get_types_from_msg,
@@ -125,13 +124,10 @@ class RecordedType:
             raise self._unreadable(message, error) from error
 
     def header_stamp_ns(self, message: RecordedMessage) -> int:
-        # ROS 1 has `seq` where CDR has its own four bytes: the stamp follows in both.
-        raw = message.raw
-        big = not self._ros1 and len(raw) > 1 and raw[1] == 0
-        if len(raw) < 12:
-            raise self._unreadable(message, ValueError(f'{len(raw)} bytes hold no header'))
-        seconds, nanoseconds = struct.unpack_from('>iI' if big else '<iI', raw, 4)
-        return int(seconds * NANOSECONDS + nanoseconds)
+        try:
+            return header_stamp_ns(message.raw, ros1=self._ros1)
+        except MessageError as error:
+            raise self._unreadable(message, error) from error
 
     @cached_property
     def _known_types(self) -> Typestore:

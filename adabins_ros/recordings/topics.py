@@ -12,8 +12,8 @@ from adabins_ros.camera_topics import (
     CAMERA_INFO,
     camera_of,
     common_parts,
-    COMPRESSED_IMAGE,
     IMAGE,
+    PICTURES,
     REGISTERED,
     SECONDARY,
     TRANSPORTS,
@@ -23,7 +23,6 @@ from adabins_ros.frames.errors import RecordingError
 from .recording import Recording, TopicInfo
 
 Rank = tuple[int, ...]
-PICTURES = (IMAGE, COMPRESSED_IMAGE)
 
 
 @dataclass(frozen=True)

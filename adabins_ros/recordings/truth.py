@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from adabins_ros.camera_topics import COMPRESSED_IMAGE
 from adabins_ros.frames.errors import RecordingError
 from adabins_ros.frames.true_depth import (
     aligned_depth,
@@ -26,7 +27,6 @@ from numpy.typing import NDArray
 
 from .cameras import RecordedCameras
 from .recorded_message import RecordedMessage
-from .topics import COMPRESSED_IMAGE
 
 UNUSABLE = (MessageError, RecordingError, CameraError)
 """What a frame that can't be used raises."""

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from adabins_ros.freed_memory import keep_freed_memory
 from adabins_ros.messages import compressed_rgb_fields, decode_rgb, MessageError
-from adabins_ros.messages.fields import cdr_stamp_ns
+from adabins_ros.messages.fields import header_stamp_ns
 from adabins_ros.recordings import (
     CameraTopics,
     find_camera_topics,
@@ -141,7 +141,7 @@ class Collector(Node):
             if topic == BIN_CENTERS:
                 self._bin_centers.append(data)
                 return
-            stamp_ns = cdr_stamp_ns(data) or time.time_ns()
+            stamp_ns = header_stamp_ns(data) or time.time_ns()
             if not self._latched_copied:
                 self._latched_copied = True
                 self._copy_latched(stamp_ns)

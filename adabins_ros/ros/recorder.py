@@ -10,8 +10,15 @@ from dataclasses import dataclass
 import shutil
 import time
 
-from adabins_ros.camera_topics import camera_of, find_cameras, find_truth, GraphTopic
-from adabins_ros.messages.fields import cdr_stamp_ns
+from adabins_ros.camera_topics import (
+    camera_of,
+    find_cameras,
+    find_truth,
+    GraphTopic,
+    PICTURES,
+    POINT_CLOUD,
+)
+from adabins_ros.messages.fields import header_stamp_ns
 from adabins_ros.recordings import RecordingError, RecordingWriter
 from adabins_ros.recordings.throttling import Throttle
 from adabins_ros.ros.bag_player import message_class
@@ -62,7 +69,8 @@ def choose_topics(
     Raises
     ------
     RecordingError
-        If there is no camera or no truth, or several cameras; the text says the way out.
+        If there is no camera or no truth, or several cameras, or a topic that was named holds
+        something else; the text says the way out.
 
     """
     types = {topic.name: topic.types[0] for topic in known}
@@ -86,9 +94,11 @@ def choose_topics(
     if 'Image' in types.get(truth, ''):
         chosen.append(f'{camera_of(truth)}/camera_info')
     missing = [topic for topic in dict.fromkeys(chosen) if topic not in types]
-    for topic in (image, truth):
+    for topic, kinds in ((image, PICTURES), (truth, (*PICTURES, POINT_CLOUD))):
         if topic in missing:
             raise RecordingError(f'nobody publishes {topic}; published are {", ".join(types)}')
+        if types[topic] not in kinds:
+            raise RecordingError(f'{topic} is {types[topic]}, not {" or ".join(kinds)}')
     return Wanted(
         {topic: types[topic] for topic in chosen if topic in types},
         image,
@@ -171,7 +181,7 @@ class Recorder:
             if topic == LATCHED:
                 self._write(topic, data)
             else:
-                self._throttle.put(topic, cdr_stamp_ns(data), data)
+                self._throttle.put(topic, header_stamp_ns(data), data)
 
         quality = matched(node, topic)
         self._writer.add_topic(topic, kind)

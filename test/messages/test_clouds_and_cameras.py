@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from adabins_ros.messages import (
     stamp_from_ns,
     stamp_ns,
 )
-from adabins_ros.messages.fields import ReusedArrays
+from adabins_ros.messages.fields import header_stamp_ns, ReusedArrays
 import numpy as np
 import pytest
 
@@ -251,6 +252,19 @@ def test_stamps_in_nanoseconds_and_back(make: Any) -> None:
             stamp_from_ns(wrong)
     with pytest.raises(MessageError):
         stamp_ns('now')
+
+
+def test_the_stamp_of_a_serialised_header_is_read_in_both_byte_orders_and_in_ros_1() -> None:
+    stamp, rest = (1_700_000_000, 123_456_789), bytes(8)
+    for start, order, ros1 in (
+        (b'\0\1\0\0', '<', False),
+        (b'\0\0\0\0', '>', False),
+        (b'\0\0\0\0', '<', True),  # seq 0
+    ):
+        data = start + struct.pack(f'{order}iI', *stamp) + rest
+        assert header_stamp_ns(data, ros1=ros1) == 1_700_000_000_123_456_789
+    with pytest.raises(MessageError, match='11 bytes hold no header'):
+        header_stamp_ns(bytes(11))
 
 
 def test_rclpy_takes_the_converted_fields() -> None:

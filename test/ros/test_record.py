@@ -198,3 +198,11 @@ def test_the_own_camera_info_of_a_depth_camera_is_recorded_too():
     )
     with pytest.raises(RecordingError, match=r'2 cameras .* --image-topic'):
         choose_topics(several)
+
+
+def test_a_named_topic_that_holds_something_else_is_refused_before_it_is_recorded():
+    known = topics(__c__image=IMAGE, __c__camera_info=INFO, __chatter='std_msgs/msg/String')
+    with pytest.raises(RecordingError, match='/chatter is std_msgs/msg/String, not sensor'):
+        choose_topics(known, truth='/chatter')
+    with pytest.raises(RecordingError, match='CameraInfo, not sensor_msgs/msg/Image or sensor'):
+        choose_topics(known, image='/c/camera_info', truth='/c/image')
