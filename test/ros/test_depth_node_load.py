@@ -40,7 +40,7 @@ def accounted(_, values: dict[str, str]) -> bool:
 
 
 def show_until_received(station, image, camera_info, frames: int) -> dict[str, int]:
-    """Publish until the node has received so many frames more and is done with them; count."""
+    """Publish until the node has received so many frames more and all are done; return counts."""
     before = counts(station.last_values or station.diagnostics_until()[1])
 
     def enough(_, values: dict[str, str]) -> bool:
