@@ -100,6 +100,8 @@ def fetch_weights(name: str, file: Path | None = None) -> Path:
 
 
 def _take(file: Path, place: Path, row: KnownWeights) -> Path:
+    if not file.is_file():
+        raise FetchError(f'{file} is no file')
     partial = place.with_name(f'partial-{os.getpid()}-{place.name}')
     try:
         shutil.copyfile(file, partial)
