@@ -229,7 +229,7 @@ class Station:
         raise AssertionError(f'last status: {last[0] and last[0].message}\n{last[1]}')
 
     def call(
-        self, kind: Any, service: str, request: Any, timeout_s: float = 60.0, once: bool = False
+        self, kind: Any, service: str, request: Any, timeout_s: float = 120.0, once: bool = False
     ) -> Any:
         """
         Call a service of the depth node and return its response.

@@ -135,7 +135,7 @@ def test_a_camera_twice_as_fast_costs_frames_and_not_age(start_node, make_statio
     _, values = station.diagnostics_until(accounted)
     seen = {key: value - before[key] for key, value in counts(values).items()}
     assert seen['dropped'] > 3
-    assert len(depth_ages) > 15
+    assert len(depth_ages) > 5
     # This process shares two cores with the network, so the inference time of these frames counts.
     loaded_s = sum(float(values[f'{s} p50 (ms)']) for s in ('resize', 'network', 'upsample')) / 1e3
     assert np.median(depth_ages) < 2 * max(inference_s, loaded_s)
