@@ -10,6 +10,7 @@ from typing import Annotated, TYPE_CHECKING
 
 from adabins_ros.command_line import run_command
 from adabins_ros.dds_profile import set_dds_profile
+from adabins_ros.ros.topic_names import check_name
 import typer
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def doctor(
     """
     if transport not in ('raw', 'compressed'):
         raise typer.BadParameter(f'--transport {transport}: there are raw and compressed')
+    check_name(image_topic, '--image-topic')
+    check_name(camera_info_topic, '--camera-info-topic')
     set_dds_profile(os.environ)
     from adabins_ros.doctor.checks import BASE_FRAMES, Check, check_computer, check_robot
 

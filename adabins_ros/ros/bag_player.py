@@ -19,7 +19,7 @@ from adabins_ros.camera_topics import COMPRESSED_IMAGE, IMAGE
 from adabins_ros.messages.fields import NANOSECONDS, stamp_from_ns
 from adabins_ros.recordings import RecordedMessage, Recording, RecordingError
 from adabins_ros.ros.graph import node_name
-from adabins_ros.ros.topic_names import legal_topics
+from adabins_ros.ros.topic_names import legal_topics, RULE
 import numpy as np
 from rclpy.duration import Duration
 from rclpy.exceptions import InvalidTopicNameException
@@ -249,8 +249,7 @@ class BagPlayer:
                 )
             except InvalidTopicNameException:
                 raise RecordingError(
-                    f'{topic} can not be played as {names[topic]}: ROS 2 allows letters, digits '
-                    'and _ between slashes, and no digit in front'
+                    f'{topic} can not be played as {names[topic]}: {RULE}'
                 ) from None
             if names[topic] != topic and topic not in remaps:
                 self.renamed[topic] = names[topic]

@@ -11,7 +11,7 @@ from adabins_ros.camera_topics import camera_of, find_cameras, GraphTopic
 from adabins_ros.doctor.checks import Observation, Stream
 from adabins_ros.messages.fields import stamp_ns
 from adabins_ros.ros.graph import node_name, settled_topics
-from adabins_ros.ros.process import find_log_folder
+from adabins_ros.ros.process import init_ros
 from adabins_ros.ros.stream_hints import image_topic as topic_of_transport
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import rclpy
@@ -58,8 +58,7 @@ def observe(
 
     """
     context = Context()
-    find_log_folder()
-    rclpy.init(args=ros_arguments, context=context)
+    init_ros(ros_arguments, context)
     node = rclpy.create_node(NAME, context=context, start_parameter_services=False)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)

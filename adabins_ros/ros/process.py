@@ -16,7 +16,9 @@ import traceback
 from typing import Any
 
 from adabins_ros.freed_memory import keep_freed_memory
+from adabins_ros.ros.topic_names import RosError
 import rclpy
+from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -76,10 +78,25 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None) -> int:
     return int(node.failed)
 
 
-def init_ros(args: list[str] | None) -> None:
-    """Start ROS without its handlers of signals, and also where its log has no folder."""
+def init_ros(args: list[str] | None, context: Context | None = None) -> None:
+    """
+    Start ROS without its handlers of signals, and also where its log has no folder.
+
+    Raises
+    ------
+    RosError
+        If ROS does not take the arguments, or what the environment says.
+
+    """
     find_log_folder()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=args, context=context, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # where in its sources it was found helps nobody
+        said = str(error).partition(', at /')[0]
+        raise RosError(
+            f'ROS does not start: {said}; look at what follows --ros-args and at the variables '
+            'ROS_*'
+        ) from None
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ import sys
 import time
 from typing import Any
 
+from adabins_ros.ros.topic_names import RosError
+
 NODE_S, MODEL_S = 10.0, 1200.0
 """How long to wait for the node and for its model, whose engine may have to be built, seconds."""
 
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     node_name, model = sys.argv[1:] if arguments is None else arguments
     try:
         set_model(node_name, model)
-    except DeployError as error:
+    except (DeployError, RosError) as error:
         print(error)
         return 1
     print(f'{node_name} runs {model}')

@@ -12,6 +12,7 @@ from typing import Annotated, TYPE_CHECKING
 from adabins_ros.command_line import run_command, settings_among
 from adabins_ros.extras import require
 from adabins_ros.package_files import shell_command
+from adabins_ros.ros.topic_names import check_name
 import typer
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def train(
     """
     needed = ('torch', 'timm', 'safetensors', 'pytorch_lightning', 'torchmetrics', 'tensorboard')
     require('train', *needed, what='training')
+    check_name(deploy, '--deploy')
     if deploy is not None:
         require('ros', 'rclpy', what='--deploy')
     from adabins_ros.frames import is_rgbd_folder
@@ -174,7 +176,7 @@ def _show(output: Path, config: TrainingConfig) -> None:
     network, data = network_and_data(config)
     print_dry_run(data)
     # Beside the folder, which a run wants to find empty.
-    picture = output.with_name(f'{output.name}_pairs.png')
+    picture = Path(f'{output.absolute()}_pairs.png')
     picture.parent.mkdir(parents=True, exist_ok=True)
     typer.echo(f'Pairs to look at: {save_pairs_picture(data, picture)}')
     check_usable(data, network.config)

@@ -38,13 +38,20 @@ def bag(walls: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_a_recording_becomes_a_file_that_predicts(
-    bag: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bag: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output = tmp_path / 'run'
     words = ['--bags', str(bag), '--model', str(tiny_model), '--output', str(output), *SETTINGS]
     assert main(['--dry-run', *words]) == 0
     assert (tmp_path / 'run_pairs.png').is_file()
     assert not output.exists()
+    monkeypatch.chdir(tmp_path)
+    assert main(['--dry-run', *words, '--output', '.']) == 0
+    assert Path(f'{tmp_path}_pairs.png').is_file()
 
     assert main([*words, '--ros-args', '-r', '__node:=training']) == 0
     said = capsys.readouterr().out
