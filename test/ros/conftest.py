@@ -350,7 +350,7 @@ def driver(domain: str) -> Iterator[Driver]:
 
 @pytest.fixture
 def start_module(ros_environment: dict[str, str]) -> Iterator[Callable[..., Any]]:
-    """Return a function that runs a module of adabins_ros.ros; what still runs is killed."""
+    """Return a function that runs a module of adabins_ros.ros; what still runs is ended."""
     started = []
 
     def start(module: str, *words: object, domain: str = '', **popen: Any) -> Any:
@@ -368,8 +368,13 @@ def start_module(ros_environment: dict[str, str]) -> Iterator[Callable[..., Any]
 
     yield start
     for process in started:
-        process.kill()
-        process.communicate()
+        # The graph holds what a killed one published for 20 s more.
+        process.terminate()
+        try:
+            process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture(scope='session')
