@@ -65,7 +65,7 @@ class DataConfig(SourceConfig):
     )
     split_blocks: int = Field(1, ge=1, description='time blocks per recording')
     split_gap_s: float = Field(
-        1.0, ge=0, description='frames so near to the held out ones are not used'
+        1.0, ge=0, le=1e6, description='frames so near to the held out ones are not used'
     )
     validation_bags: HomePaths = Field((), description='recordings that are held out')
     size: tuple[int, int] | None = Field(
@@ -125,8 +125,12 @@ class AugmentationConfig(Section):
 class OptimiserConfig(Section):
     """AdamW, with a OneCycle schedule of its own for the encoder and for the rest."""
 
-    learning_rate: float = Field(3.57e-4, gt=0, description='highest rate of all but the encoder')
-    encoder_factor: float = Field(0.1, gt=0, description="the encoder's rate relative to that")
+    learning_rate: float = Field(
+        3.57e-4, gt=0, le=1, description='highest rate of all but the encoder'
+    )
+    encoder_factor: float = Field(
+        0.1, gt=0, le=1000, description="the encoder's rate relative to that"
+    )
     weight_decay: float = Field(0.01, ge=0, description='not for norms, biases and positions')
     warmup_share: float = Field(0.3, gt=0, lt=1, description='share of the steps going up')
     start_divisor: float = Field(25.0, ge=1, description='highest rate over the first')

@@ -154,7 +154,7 @@ def saved(state: State, tmp_path: Path) -> Callable[..., Path]:
     [
         ('AdaBins_nyu.pt', (416, 544), 10.0, True),
         ('AdaBins_nyu.pt', (353, 391), 10.0, False),
-        ('AdaBins_kitti.pt', (352, 1216), 80.0, False),
+        ('AdaBins_kitti.pt', (352, 704), 80.0, False),
     ],
 )
 def test_depth_equals_the_authors_graph(

@@ -42,14 +42,16 @@ def large_model(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_the_middle_of_a_frame_ends_the_node(
-    start_node, make_station, large_model, number
-):
-    # The authors' network takes seconds a frame on a CPU.
-    namespace = f'midframe_{number.name.lower()}'
-    process = start_node(namespace, model=str(large_model), device='cpu', engine='torch')
-    station = make_station(namespace)
+def test_a_signal_in_the_middle_of_a_frame_ends_the_node(start_node, make_station, large_model):
+    # The authors' network takes more than a second a frame on a CPU.
+    process = start_node(
+        'midframe',
+        model=str(large_model),
+        device='cpu',
+        engine='torch',
+        inference_size=[352, 416],
+    )
+    station = make_station('midframe')
     station.wait_until_active()
     station.listen('depth/image')
     image = Image(height=48, width=64, encoding='mono8', step=64, data=bytes(64 * 48))
@@ -59,7 +61,7 @@ def test_a_signal_in_the_middle_of_a_frame_ends_the_node(
         return bool(station.received['depth/image'])
 
     station.spin_until(another_frame_is_in_work, 60)
-    assert_ends_in_good_order(process, number)
+    assert_ends_in_good_order(process, signal.SIGINT)
     station.destroy()
 
 

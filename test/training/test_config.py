@@ -56,6 +56,8 @@ def test_the_shipped_file_names_every_setting_once(repository: Path) -> None:
         ('learning_rate=1', ['did you mean optimiser.learning_rate?']),
         ('optimiser.learning_rate=fast', ["'fast'", 'number', 'default 0.000357']),
         ('optimiser.learning_rate=-1', ['-1', 'greater than 0']),
+        ('optimiser.learning_rate=1e300', ['1e300', 'less than or equal to 1']),
+        ('data.split_gap_s=1e300', ['1e300', 'less than or equal to']),
         ('data.batch_size=1.5', ['data.batch_size', '1.5', 'integer']),
         ('trainer.precision=8', ["'32-true', '16-mixed' or 'bf16-mixed'"]),
         ('network.bin_strategy=quantile', ["'quantile'", "'adaptive'"]),
