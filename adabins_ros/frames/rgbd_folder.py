@@ -106,7 +106,13 @@ class RgbdFolder:
                 'depth/ have no name in common'
             )
         cameras = self._cameras(stems)
-        stamps = self._stamps(stems, rate_hz)
+        try:
+            stamps = np.array(self._stamps(stems, rate_hz), np.int64).tolist()
+        except OverflowError:
+            raise RecordingError(
+                f'{self.path}: the times of its frames, in ns, need more than 64 bits; look at '
+                f'{FRAME_TABLE}, the names of its files and the rate'
+            ) from None
         self.frames = [
             FolderFrame(stem, colour[stem], depth[stem], cameras[stem], stamp)
             for stem, stamp in zip(stems, stamps, strict=True)
@@ -156,9 +162,9 @@ class RgbdFolder:
         if not file.is_file():
             raise RecordingError(f'{self.path} has neither camera.json nor cameras.json')
         found = read_object(file)
-        missing = [stem for stem in stems if file == by_stem and stem not in found]
-        if missing:
-            raise RecordingError(f'{file} has no camera for frame {missing[0]}')
+        for stem in stems:
+            if file == by_stem and not isinstance(found.get(stem), dict):
+                raise RecordingError(f'{file} has no camera for frame {stem}')
         # Whatever else the file says holds for all frames.
         self._settings = found if file == single else found[stems[0]]
         self.depth_units_per_metre = self._setting('depth_units_per_metre', 1000.0)

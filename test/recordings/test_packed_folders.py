@@ -139,6 +139,9 @@ def test_a_camera_for_each_frame(folder: Path) -> None:
     (folder / 'cameras.json').write_text(json.dumps(cameras))
     with pytest.raises(RecordingError, match='no camera for frame 003'):
         RgbdFolder(folder)
+    (folder / 'cameras.json').write_text(json.dumps({**cameras, '000': 5, '003': camera}))
+    with pytest.raises(RecordingError, match='no camera for frame 000'):
+        RgbdFolder(folder)
 
 
 def test_a_negative_focal_length_is_written_as_it_is(folder: Path, tmp_path: Path) -> None:
@@ -176,6 +179,13 @@ def _truncate(file: Path) -> None:
         (lambda x: _change(x, fx=0), ['camera.json', 'fx']),
         (lambda x: _change(x, fx='wide'), ['camera.json']),
         (lambda x: _change(x, fps=0), ['fps = 0']),
+        (lambda x: _change(x, fps=1e-300), ['need more than 64 bits', 'rate']),
+        (
+            lambda x: (x / 'frames.csv').write_text(
+                'stem,stamp_ns\n' + ''.join(f'{i:03},{10**30}\n' for i in range(8))
+            ),
+            ['need more than 64 bits', 'frames.csv'],
+        ),
         (lambda x: _change(x, depth_units_per_metre='mm'), ["depth_units_per_metre = 'mm'"]),
         (lambda x: _change(x, width=32), ['000.png is 64x48', '32x48']),
         (lambda x: _truncate(x / 'depth' / '004.png'), ['004.png', 'cut off']),
