@@ -56,7 +56,20 @@ def scan_points(
     range_min: float,
     range_max: float,
 ) -> NDArray[np.float64]:
-    """Return the (N, 3) points of a sensor_msgs/LaserScan in its frame, m; only what it hit."""
+    """
+    Return the (N, 3) points of a sensor_msgs/LaserScan in its frame, m; only what it hit.
+
+    Raises
+    ------
+    EvidenceError
+        It does not say in which directions its beams go.
+
+    """
+    if not (math.isfinite(angle_min) and math.isfinite(angle_increment)):
+        raise EvidenceError(
+            f'the scan has angle_min {angle_min:g} and angle_increment {angle_increment:g}: its '
+            'driver fills in the message wrongly'
+        )
     ranges = np.asarray(ranges, np.float64)
     angles = angle_min + angle_increment * np.arange(ranges.size)
     with np.errstate(invalid='ignore'):
@@ -86,6 +99,7 @@ def depth_image_points(
     return np.stack(points, -1).astype(np.float32)
 
 
+@np.errstate(all='ignore')  # what they did not hit, some sensors call NaN, infinity or 3e38 m
 def at_pixels(
     points: NDArray[np.floating],
     optical_from_points: NDArray[np.float64],

@@ -7,7 +7,12 @@ import sys
 
 from adabins_ros.geometry.camera import PinholeCamera
 from adabins_ros.scale import EvidenceError, MetricScale, ScaleOptions
-from adabins_ros.scale.sensor_points import at_pixels, depth_image_points, optical_from_sensor
+from adabins_ros.scale.sensor_points import (
+    at_pixels,
+    depth_image_points,
+    optical_from_sensor,
+    scan_points,
+)
 import numpy as np
 import pytest
 
@@ -307,6 +312,21 @@ def test_numpy_alone_is_imported():
         [sys.executable, '-c', code], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == '[]'
+
+
+@pytest.mark.filterwarnings('error')
+def test_what_a_sensor_says_of_nothing_costs_no_word_and_no_scale():
+    camera = PinholeCamera(96, 72, 82.0, 82.0, 47.5, 35.5)
+    depth, pose = np.full((72, 96), 2.0, np.float32), optical_from_sensor((0.0,) * 6)
+    wall = depth_image_points(np.full((8, 8), 3.0, np.float32), camera)
+    nothing = [[math.nan, 0, 0], [math.inf, 0, 0], [-math.inf, math.inf, 0], [3e38, 3e38, 3e38]]
+    points = np.concatenate([nothing, wall, [[3e38, 0, 0]]]).astype(np.float32)
+    _, measured, _ = at_pixels(points, pose, camera, depth, depth / 10, 'cloud')
+    assert np.median(measured) == pytest.approx(3)
+    assert scan_points([1.0, math.nan, math.inf], 0.0, 0.1, 0.1, 9.0).shape == (1, 3)
+    for wrong in ((math.nan, 0.1), (0.0, math.inf)):
+        with pytest.raises(EvidenceError, match='fills in the message wrongly'):
+            scan_points([1.0], *wrong, 0.1, 9.0)
 
 
 def test_a_scan_that_hits_one_thing_is_no_range_finder():
