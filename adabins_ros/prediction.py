@@ -63,12 +63,15 @@ class FocalLength:
 
     def __post_init__(self) -> None:
         """Refuse what no camera has."""
-        if self.pixels is not None and not 0 < self.pixels < float('inf'):
-            raise PredictionError(f'the focal length must be positive, not {self.pixels:g} px')
-        angle = self.horizontal_fov_deg
-        if angle is not None and not 0 < angle < 180:
+        if self.pixels is not None and not 1e-3 <= self.pixels <= 1e9:
             raise PredictionError(
-                f'the horizontal field of view must be between 0 and 180 degrees, not {angle:g}'
+                f'the focal length must be .001 to 1e9 px, not {self.pixels:g} px'
+            )
+        angle = self.horizontal_fov_deg
+        if angle is not None and not 0.01 <= angle < 180:
+            raise PredictionError(
+                'the horizontal field of view must be .01 degrees or more and less than 180, not '
+                f'{angle:g}'
             )
 
     def of(self, width: int, height: int) -> float | None:

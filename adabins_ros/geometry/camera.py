@@ -61,6 +61,11 @@ def same_shape(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
     return abs(first[0] * second[1] / (first[1] * second[0]) - 1) < ASPECT_TOLERANCE
 
 
+# Focal lengths and principal points of more images' lengths, or less than their inverse, are
+# numbers that a driver left, and beyond what float32 takes.
+_MOST_IMAGES = 1e6
+
+
 @dataclass(frozen=True)
 class PinholeCamera:
     """
@@ -88,7 +93,8 @@ class PinholeCamera:
     Raises
     ------
     ValueError
-        If a size is below 1 px, or a number is not finite, or a focal length is unusable.
+        If a size is below 1 px, or a number is not finite, or a focal length or a principal point
+        is none that a lens has.
 
     """
 
@@ -120,6 +126,14 @@ class PinholeCamera:
                 'camera fy = 0 px: the focal length must not be zero; '
                 'calibrate the camera or give its horizontal field of view'
             )
+        for name in ('fx', 'fy', 'cx', 'cy'):
+            images = abs(getattr(self, name)) / max(self.width, self.height)
+            if images > _MOST_IMAGES or (name[0] == 'f' and images < 1 / _MOST_IMAGES):
+                raise ValueError(
+                    f'camera {name} = {getattr(self, name):g} px at {self.width}x{self.height}: '
+                    'no lens is like that; calibrate the camera or give its horizontal field of '
+                    'view'
+                )
         coefficients = tuple(
             _finite(f'distortion coefficient {position}', value)
             for position, value in enumerate(self.distortion)

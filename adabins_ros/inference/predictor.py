@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import logging
-import math
 import os
 from typing import TYPE_CHECKING
 
@@ -235,7 +234,7 @@ class DepthPredictor:
         Raises
         ------
         ValueError
-            If the image is not (H, W, 3) uint8 or the focal length not positive.
+            If the image is not (H, W, 3) uint8 or the focal length not 1e-6 to 1e12 px.
         RuntimeError
             If the predictor is closed.
 
@@ -328,8 +327,8 @@ class DepthPredictor:
     def _focal_scale(self, focal_length_px: float | None, resize_factor: float) -> float:
         if focal_length_px is None or not self.focal_correction:
             return 1.0
-        if not (math.isfinite(focal_length_px) and focal_length_px > 0):
-            raise ValueError(f'focal_length_px {focal_length_px} must be positive, in pixels')
+        if not 1e-6 <= focal_length_px <= 1e12:  # beyond, float32 does not hold the depth
+            raise ValueError(f'focal_length_px {focal_length_px} must be 1e-6 to 1e12, in pixels')
         return focal_length_px * resize_factor / self.config.training_focal_length_px
 
     def _alive(self) -> Running:

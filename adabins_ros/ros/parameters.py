@@ -315,6 +315,10 @@ class DepthNodeSettings:
                 f'min_depth = {self.min_depth:g} m with max_depth = {self.max_depth:g} m: '
                 'min_depth must be the smaller one (0 stands for the range of the model)'
             )
+        if 0 < self.horizontal_fov_deg < 0.01:
+            raise ParameterError(
+                f'horizontal_fov_deg = {self.horizontal_fov_deg:g}: allowed is 0.01 to 179, or 0'
+            )
         if self.scan_min_height >= self.scan_max_height:
             raise ParameterError(
                 f'scan_min_height = {self.scan_min_height:g} m with scan_max_height = '

@@ -229,6 +229,8 @@ def test_the_options_of_the_network_reach_it(photo, tmp_path):
         (['--device', 'cuda:9'], 1, ['cuda:9']),
         (['--focal-length', '-1'], 1, ['focal length', '-1']),
         (['--horizontal-fov', '180'], 1, ['field of view', '180']),
+        (['--focal-length', '1e300'], 1, ['focal length', '1e+300']),
+        (['--horizontal-fov', '1e-300'], 1, ['field of view', '1e-300']),
         (['--focal-length', '500', '--horizontal-fov', '60'], 2, ['not both']),
         (['--inference-size', '50', '50'], 1, ['50']),
     ],

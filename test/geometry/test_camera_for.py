@@ -119,13 +119,19 @@ def test_a_field_of_view_stands_in_for_what_is_missing_or_unusable():
         camera_for(None, IMAGE, horizontal_fov_deg=200)
 
 
-def test_a_focal_length_that_no_number_holds_at_the_size_of_the_image_is_refused():
-    huge = info(width=64, height=48, k=[1e308, 0, 32, 0, 1e308, 24, 0, 0, 1], d=[])
-    with pytest.raises(CameraError, match=r'^camera_info: camera fx = inf px is not') as caught:
-        camera_for(huge, IMAGE)
+@pytest.mark.parametrize(
+    ('place', 'name', 'value'),
+    [(0, 'fx', 1e308), (0, 'fx', 1e-300), (4, 'fy', 1e38), (2, 'cx', -1e38), (5, 'cy', 1e308)],
+)
+def test_a_lens_that_no_camera_has_is_refused(place, name, value):
+    k = [500.0, 0, 320, 0, 500.0, 240, 0, 0, 1]
+    k[place] = value
+    absurd = info(k=k, d=[])
+    with pytest.raises(CameraError, match=f'^camera_info: camera {name} = ') as caught:
+        camera_for(absurd, IMAGE)
     assert caught.value.cause == 'data'
     expected = PinholeCamera.from_horizontal_fov(640, 480, 60)
-    assert camera_for(huge, IMAGE, horizontal_fov_deg=60) == expected
+    assert camera_for(absurd, IMAGE, horizontal_fov_deg=60) == expected
 
 
 def test_a_coefficient_that_is_no_number_is_named_where_it_matters():

@@ -65,6 +65,7 @@ def test_ranges_and_choices_are_told(station):
         ({'max_depth': -1.0}, ['max_depth', '-1.0']),
         ({'max_depth': float('nan')}, ['max_depth', 'nan']),
         ({'horizontal_fov_deg': 180.0}, ['horizontal_fov_deg', '180.0', '179']),
+        ({'horizontal_fov_deg': 1e-300}, ['horizontal_fov_deg = 1e-300', '0.01 to 179, or 0']),
         ({'rectify': 'yes'}, ["rectify = 'yes'", 'true or false']),
         ({'autostart': False}, ['read-only']),
         ({'model': 'adabins-nyu'}, ['model', 'weights are not here', 'fetch adabins-nyu']),
