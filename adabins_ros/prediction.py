@@ -12,7 +12,7 @@ import stat
 from typing import Any, TYPE_CHECKING
 
 from adabins_ros.evaluation.pictures import prediction_picture
-from adabins_ros.geometry.camera import MAX_PIXELS, PinholeCamera
+from adabins_ros.geometry.camera import MAX_PIXELS, NARROWEST_FOV_DEG, PinholeCamera
 from adabins_ros.messages.images import to_rgb
 from adabins_ros.messages.still_pictures import (
     decode_picture,
@@ -68,10 +68,10 @@ class FocalLength:
                 f'the focal length must be .001 to 1e9 px, not {self.pixels:g} px'
             )
         angle = self.horizontal_fov_deg
-        if angle is not None and not 0.01 <= angle < 180:
+        if angle is not None and not NARROWEST_FOV_DEG <= angle < 180:
             raise PredictionError(
-                'the horizontal field of view must be .01 degrees or more and less than 180, not '
-                f'{angle:g}'
+                f'the horizontal field of view must be {NARROWEST_FOV_DEG:g} degrees or more and '
+                f'less than 180, not {angle:g}'
             )
 
     def of(self, width: int, height: int) -> float | None:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from adabins_ros.geometry.camera import NARROWEST_FOV_DEG
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -63,7 +64,10 @@ class SourceConfig(Section):
     tolerance_ms: float = Field(20.0, gt=0, description='between stamps of colour and truth')
     time_offset_ms: float = Field(0.0, description='added to the stamps of the truth')
     horizontal_fov_deg: float | None = Field(
-        None, gt=0, lt=180, description='of cameras without a calibrated camera_info'
+        None,
+        ge=NARROWEST_FOV_DEG,
+        lt=180,
+        description='of cameras without a calibrated camera_info',
     )
     every: int = Field(1, ge=1, description='take every so many-th frame')
     salvage: bool = Field(False, description='use what can be read of damaged recordings')

@@ -64,6 +64,8 @@ def same_shape(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
 # Focal lengths and principal points of more images' lengths, or less than their inverse, are
 # numbers that a driver left, and beyond what float32 takes.
 _MOST_IMAGES = 1e6
+NARROWEST_FOV_DEG = 0.01
+"""Least horizontal field of view that is taken from anybody, degrees."""
 
 
 @dataclass(frozen=True)
@@ -153,19 +155,19 @@ class PinholeCamera:
             Size of the image, px.
         horizontal_fov_deg : float
             Angle between the left edge of the first and the right edge of the last column,
-            degrees, in (0, 180).
+            degrees, in [NARROWEST_FOV_DEG, 180).
 
         Raises
         ------
         ValueError
-            If the angle is not inside (0, 180).
+            If the angle is none of these.
 
         """
         angle = float(horizontal_fov_deg)
-        if not 0 < angle < 180:
+        if not NARROWEST_FOV_DEG <= angle < 180:
             raise ValueError(
-                f'horizontal_fov_deg = {angle:g}: a pinhole camera sees more than 0 and less '
-                'than 180 degrees'
+                f'horizontal_fov_deg = {angle:g}: a pinhole camera sees {NARROWEST_FOV_DEG:g} '
+                'degrees or more, and less than 180'
             )
         focal_length = width / 2 / math.tan(math.radians(angle) / 2)
         return cls(width, height, focal_length, focal_length, (width - 1) / 2, (height - 1) / 2)

@@ -10,6 +10,7 @@ import math
 import re
 from typing import Any, TypeVar
 
+from adabins_ros.geometry.camera import NARROWEST_FOV_DEG
 from adabins_ros.inference.smoothing import USUAL_TIME_S
 from adabins_ros.ros.products import PRODUCTS
 
@@ -315,9 +316,10 @@ class DepthNodeSettings:
                 f'min_depth = {self.min_depth:g} m with max_depth = {self.max_depth:g} m: '
                 'min_depth must be the smaller one (0 stands for the range of the model)'
             )
-        if 0 < self.horizontal_fov_deg < 0.01:
+        if 0 < self.horizontal_fov_deg < NARROWEST_FOV_DEG:
             raise ParameterError(
-                f'horizontal_fov_deg = {self.horizontal_fov_deg:g}: allowed is 0.01 to 179, or 0'
+                f'horizontal_fov_deg = {self.horizontal_fov_deg:g}: allowed is '
+                f'{NARROWEST_FOV_DEG:g} to 179, or 0'
             )
         if self.scan_min_height >= self.scan_max_height:
             raise ParameterError(

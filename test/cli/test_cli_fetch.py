@@ -308,7 +308,7 @@ def test_a_file_got_by_hand_is_checked_and_taken(fetch, table, model, tmp_path) 
     done = fetch('adabins-nyu', '--file', wrong)
     assert done.returncode == 1
     assert f'{wrong} has {wrong.stat().st_size} bytes where' in done.stderr
-    assert '/dev/zero is no file' in fetch('adabins-nyu', '--file', '/dev/zero').stderr
+    assert '/dev/null is no file' in fetch('adabins-nyu', '--file', '/dev/null').stderr
     done = fetch('adabins-nyu', '--file', model)
     assert done.returncode == 0, done.stderr
     assert kept(tmp_path) == ['nyu.safetensors']

@@ -57,6 +57,7 @@ def test_the_shipped_file_names_every_setting_once(repository: Path) -> None:
         ('optimiser.learning_rate=fast', ["'fast'", 'number', 'default 0.000357']),
         ('optimiser.learning_rate=-1', ['-1', 'greater than 0']),
         ('optimiser.learning_rate=1e300', ['1e300', 'less than or equal to 1']),
+        ('data.horizontal_fov_deg=1e-9', ['1e-9', 'greater than or equal to 0.01']),
         ('data.split_gap_s=1e300', ['1e300', 'less than or equal to']),
         ('data.batch_size=1.5', ['data.batch_size', '1.5', 'integer']),
         ('trainer.precision=8', ["'32-true', '16-mixed' or 'bf16-mixed'"]),
